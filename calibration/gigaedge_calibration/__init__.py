@@ -1,0 +1,1 @@
+"""What an integrator needs before the policy may see or move anything."""

@@ -1,0 +1,1 @@
+"""PyTorch checkpoint -> ONNX bundle, and the proof that both compute the same."""

@@ -1,0 +1,87 @@
+"""Writing that is all or nothing, and reading that names what is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigaedge.errors import InputError
+
+
+@contextmanager
+def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary directory beside `target`; rename it there when the block ends well.
+
+    Raises InputError when `target` exists and `replace` is not set. On any exception, Ctrl-C included,
+    the temporary directory is removed and `target` stays as it was.
+    """
+    if target.exists() and not replace:
+        raise InputError(f"{target} exists already; remove it, choose another --out, or pass --force")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        if target.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            os.rename(target, retired / target.name)
+            os.rename(temporary, target)
+            shutil.rmtree(retired)
+        else:
+            os.rename(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; rename it there when the block ends well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
+    """All tensors of a safetensors file as numpy arrays.
+
+    Raises InputError when the file is absent, truncated or not safetensors.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; pass an existing .safetensors file")
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error}); copy or download it again") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, NDArray[np.generic]]) -> None:
+    """Write a safetensors file, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    with atomic_file(path) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)

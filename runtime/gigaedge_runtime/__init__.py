@@ -1,0 +1,1 @@
+"""Cameras -> composite -> chunk -> limits -> arm. Never imports torch or onnx."""

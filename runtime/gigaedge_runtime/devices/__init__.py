@@ -1,0 +1,81 @@
+"""What the runtime asks of a camera and of an arm; drivers and their simulated twins lie beside this file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigaedge.robot import CameraRole, Side
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture, owned by whoever holds it (copied out of the driver's memory)."""
+
+    role: CameraRole
+    image: NDArray[np.uint8]
+    """RGB, shape (height, width, 3)."""
+    number: int
+    """The camera's own frame counter; equal numbers are the same picture."""
+    captured: float
+    """When it was exposed, s on CLOCK_MONOTONIC (the camera's stamp where it can be trusted, else `received`)."""
+    received: float
+    """When the host took it from the driver, s on CLOCK_MONOTONIC."""
+
+
+class Camera(Protocol):
+    """One camera. Not thread-safe except for `latest`, which any thread may call."""
+
+    role: CameraRole
+
+    def start(self) -> None:
+        """Open the device and begin to capture. Raises CameraError with what is wrong and the mend."""
+
+    def latest(self) -> Frame | None:
+        """The newest frame, or None before the first one. Raises CameraError when the camera was lost."""
+
+    def stop(self) -> None:
+        """Stop capturing and release the device; may be called at any time, more than once."""
+
+
+@dataclass(frozen=True)
+class ArmState:
+    """What an arm reports of itself."""
+
+    joints: NDArray[np.float64]
+    """Measured joint angles, rad, shape (6,)."""
+    gripper: float
+    """Measured opening between the fingers, m."""
+    stamp: float
+    """When the oldest part of `joints` arrived, s on CLOCK_MONOTONIC."""
+    enabled: bool
+    """All six motors are powered."""
+    fault: str | None
+    """Why the arm cannot be commanded (e-stop, teach mode, an error bit), in words; None when it can."""
+
+
+class Arm(Protocol):
+    """One arm. Every call comes from one thread, the owner's."""
+
+    side: Side
+
+    def connect(self) -> None:
+        """Open the bus and wait for feedback. Raises ArmError: no such interface, no answer."""
+
+    def enable(self) -> None:
+        """Power the motors and take CAN control, holding the measured pose. Raises ArmError on time-out."""
+
+    def read(self) -> ArmState:
+        """The newest feedback, at once; its age is the caller's to judge by `stamp`."""
+
+    def send(self, joints: NDArray[np.float64], gripper: float) -> bool:
+        """Command joint angles (rad, shape (6,)) and gripper (m); True when every frame was taken by the bus.
+
+        Raises ArmError, before any frame is sent, for a value that is not finite.
+        """
+
+    def close(self) -> None:
+        """Stop talking to the arm; it keeps its power and holds its last target."""
