@@ -207,7 +207,9 @@ class Manifest(_Part):
             if schedule.steps == steps:
                 return schedule
         have = ", ".join(str(schedule.steps) for schedule in self.sampler.schedules)
-        raise BundleError(f"the bundle has no table for {steps} steps (it has {have}); export it with --steps {steps}")
+        raise BundleError(
+            f"the bundle has no table for {steps} steps (it has {have}); export it with --steps {steps}"
+        )
 
     def files(self) -> list[FileInfo]:
         """Every file but the manifest."""

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
+def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
     """All tensors of a safetensors file as numpy arrays.
 
     Raises InputError when the file is absent, truncated or not safetensors.
@@ -76,10 +77,12 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         return dict(load_file(path))
     except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error}); copy or download it again") from error
+        raise InputError(
+            f"{path}: not a readable safetensors file ({error}); copy or download it again"
+        ) from error
 
 
-def write_tensors(path: Path, tensors: dict[str, NDArray[np.generic]]) -> None:
+def write_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:
     """Write a safetensors file, whole or not at all."""
     from safetensors.numpy import save_file
 

@@ -101,7 +101,9 @@ class LimitsConfig(_Strict):
     def _ordered(self) -> LimitsConfig:
         for joint, (low, high) in enumerate(zip(self.position_min, self.position_max, strict=True), start=1):
             if not -3.2 <= low < high <= 3.2:
-                raise ValueError(f"joint {joint}: need -3.2 <= position_min < position_max <= 3.2 rad, got {low}, {high}")
+                raise ValueError(
+                    f"joint {joint}: need -3.2 <= position_min < position_max <= 3.2 rad, got {low}, {high}"
+                )
         if self.gripper_min >= self.gripper_max:
             raise ValueError("gripper_min must be below gripper_max")
         return self
@@ -154,9 +156,13 @@ class Site(_Strict):
     def _cell_is_complete(self) -> Site:
         roles = sorted(camera.role for camera in self.cameras)
         if roles != sorted(CAMERA_ROLES):
-            raise ValueError(f"cameras: need one each of {', '.join(CAMERA_ROLES)}; got {', '.join(roles) or 'none'}")
+            raise ValueError(
+                f"cameras: need one each of {', '.join(CAMERA_ROLES)}; got {', '.join(roles) or 'none'}"
+            )
         if sorted(arm.side for arm in self.arms) != ["left", "right"]:
-            raise ValueError("arms: need one `left` and one `right` (a missing arm is `driver: absent` with a `pose`)")
+            raise ValueError(
+                "arms: need one `left` and one `right` (a missing arm is `driver: absent` with a `pose`)"
+            )
         if all(arm.driver == "absent" for arm in self.arms):
             raise ValueError("arms: at least one arm must not be absent")
         serials = [camera.serial for camera in self.cameras if camera.serial]

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gigaedge.errors import CheckpointError
-from gigaedge.robot import DIM_NAMES, ROBOT_DIM
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from gigaedge.errors import CheckpointError
+from gigaedge.robot import DIM_NAMES, ROBOT_DIM
 from gigaedge_export import vae as vae_module
 from gigaedge_export.config import TransformerConfig, VaeConfig, load_config
 from gigaedge_export.transformer import WorldActionTransformer
@@ -158,7 +158,9 @@ def _weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     if len(files) != 1:
         found = ", ".join(path.name for path in files) or "none"
-        raise CheckpointError(f"{folder}: expected one .safetensors file or shards with an index; found {found}")
+        raise CheckpointError(
+            f"{folder}: expected one .safetensors file or shards with an index; found {found}"
+        )
     return files
 
 
@@ -177,7 +179,9 @@ def _fill(
             try:
                 file = stack.enter_context(safe_open(path, framework="pt"))
             except (SafetensorError, OSError) as error:
-                raise CheckpointError(f"{path}: truncated or not safetensors ({error}); copy it again") from error
+                raise CheckpointError(
+                    f"{path}: truncated or not safetensors ({error}); copy it again"
+                ) from error
             stored |= dict.fromkeys(file.keys(), file)
         _compare_names(folder, shapes.keys(), (name for name in stored if not unused(name)))
         parameters = model.state_dict()
@@ -191,7 +195,9 @@ def _fill(
             if not tensor.is_floating_point():
                 raise CheckpointError(f"{folder}: tensor {name} is {tensor.dtype}, expected floating point")
             if not torch.isfinite(tensor).all():
-                raise CheckpointError(f"{folder}: tensor {name} has NaN or infinite values; the file is damaged")
+                raise CheckpointError(
+                    f"{folder}: tensor {name} has NaN or infinite values; the file is damaged"
+                )
             parameters[name].copy_(convert(name, tensor))
 
 

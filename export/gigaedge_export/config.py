@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from gigaedge.errors import CheckpointError
 from gigaedge.validation import first_problem
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Generation = Literal["GWP-0", "GWP-0.5"]
@@ -54,7 +55,9 @@ class TransformerConfig(_DiffusersConfig):
     @model_validator(mode="after")
     def _generation_is_known(self) -> TransformerConfig:
         if self.class_name not in CLASS_NAMES:
-            raise ValueError(f"_class_name is {self.class_name!r}; expected {' or '.join(map(repr, CLASS_NAMES))}")
+            raise ValueError(
+                f"_class_name is {self.class_name!r}; expected {' or '.join(map(repr, CLASS_NAMES))}"
+            )
         if self.generation == "GWP-0.5" and not (self.action_expert_dim and self.action_ffn_dim):
             raise ValueError("GWP-0.5 needs action_expert_dim and action_ffn_dim")
         if self.in_action_channels != self.out_action_channels:
@@ -94,7 +97,9 @@ class VaeConfig(_DiffusersConfig):
     @model_validator(mode="after")
     def _lengths_agree(self) -> VaeConfig:
         if self.in_channels != 3 * self.patch_size**2:
-            raise ValueError(f"in_channels {self.in_channels} is not 3 * patch_size^2 = {3 * self.patch_size**2}")
+            raise ValueError(
+                f"in_channels {self.in_channels} is not 3 * patch_size^2 = {3 * self.patch_size**2}"
+            )
         for name in ("latents_mean", "latents_std"):
             if len(getattr(self, name)) != self.z_dim:
                 raise ValueError(f"{name} has {len(getattr(self, name))} values, z_dim is {self.z_dim}")

@@ -9,10 +9,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-import gigaedge
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
+
+import gigaedge
 from gigaedge.bundle import (
     ActionInfo,
     FidelityInfo,
@@ -33,7 +35,6 @@ from gigaedge.bundle import (
 from gigaedge.errors import InputError
 from gigaedge.files import atomic_directory, sha256, write_tensors
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, DIM_UNITS, ROBOT_DIM
-
 from gigaedge_export.checkpoint import (
     CheckpointPaths,
     NormStats,
@@ -41,7 +42,7 @@ from gigaedge_export.checkpoint import (
     load_transformer,
     load_vae,
 )
-from gigaedge_export.graphs import ContextGraph, Geometry, StepGraph, TextGraph
+from gigaedge_export.graphs import ContextGraph, Geometry, Graph, StepGraph, TextGraph
 from gigaedge_export.prompts import load_prompt
 from gigaedge_export.sampler import Schedule, TimestepRounding, schedule
 from gigaedge_export.trace import WEIGHTS_FILE, save_graphs, signature, trace
@@ -49,6 +50,7 @@ from gigaedge_export.transformer import WorldActionTransformer
 from gigaedge_export.vae import FirstFrameVae
 
 PROMPTS_FILE = "prompts.safetensors"
+Stage = Literal["text", "context", "step"]
 Progress = Callable[[str], None]
 """Called with what begins now."""
 
@@ -88,7 +90,9 @@ def load_checkpoint(paths: CheckpointPaths, progress: Progress) -> LoadedCheckpo
     vae = load_vae(paths.vae)
     channels = transformer.config.in_channels
     if channels != vae.config.z_dim:
-        raise InputError(f"{paths.vae}: the VAE has {vae.config.z_dim} latent channels, the transformer takes {channels}")
+        raise InputError(
+            f"{paths.vae}: the VAE has {vae.config.z_dim} latent channels, the transformer takes {channels}"
+        )
     if transformer.config.in_action_channels < ROBOT_DIM:
         raise InputError(
             f"{paths.transformer}: in_action_channels is {transformer.config.in_action_channels}; "
@@ -117,12 +121,12 @@ def export_bundle(
     schedules = [schedule(steps, options.shift, options.timesteps) for steps in options.steps]
     embeddings, notices = _prompts(prompts, options.prompt_length, transformer.config.text_dim)
     with atomic_directory(out, replace=replace) as folder, torch.no_grad():
-        graphs = {
+        graphs: dict[Stage, Graph] = {
             "text": TextGraph(transformer, geometry),
             "context": ContextGraph(transformer, vae, stats, geometry),
             "step": StepGraph(transformer, stats, schedules, geometry, _context_tokens(checkpoint, geometry)),
         }
-        models = {}
+        models: dict[Stage, ir.Model] = {}
         for stage, graph in graphs.items():
             progress(f"tracing the {stage} graph")
             models[stage] = trace(graph, options.opset)
@@ -145,7 +149,7 @@ def export_bundle(
             source=tuple(
                 SourceFile(name=name, sha256=sha256(path)) for name, path in checkpoint.paths.files().items()
             ),
-            graphs={stage: _graph_info(folder, stage, model) for stage, model in models.items()},  # type: ignore[misc]
+            graphs={stage: _graph_info(folder, stage, model) for stage, model in models.items()},
             weights=FileInfo(**describe_file(folder / WEIGHTS_FILE)),
             sampler=_sampler_info(options, schedules),
             view=ViewInfo(width=options.view_width, height=options.view_height, layout=options.view_layout),
@@ -186,7 +190,9 @@ def _geometry(checkpoint: LoadedCheckpoint, options: ExportOptions) -> Geometry:
         if size <= 0 or size % unit:
             raise InputError(f"--view-size: {name} {size} is not a multiple of {unit} (VAE factor x patch)")
     if options.chunk + 1 > config.rope_max_seq_len:
-        raise InputError(f"--chunk {options.chunk}: the checkpoint's rotary table ends at {config.rope_max_seq_len}")
+        raise InputError(
+            f"--chunk {options.chunk}: the checkpoint's rotary table ends at {config.rope_max_seq_len}"
+        )
     return Geometry(options.view_width, options.view_height, options.chunk, options.prompt_length)
 
 
@@ -231,4 +237,4 @@ def _sampler_info(options: ExportOptions, schedules: list[Schedule]) -> SamplerI
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -10,8 +10,8 @@ are without a batch axis; `signature` of each graph gives names and shapes, the 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -38,18 +38,6 @@ class Geometry:
     prompt_length: int
 
 
-class Graph(Protocol):
-    """A module with a name, example inputs, and names for what goes in and out."""
-
-    stage: str
-
-    def example(self) -> dict[str, Tensor]:
-        """Inputs of the right names, shapes and types, in the order of `forward`."""
-
-    def output_names(self) -> list[str]:
-        """Names of the outputs, in the order of `forward`."""
-
-
 def key_value_names(prefix: str, layers: int) -> list[str]:
     """`prefix.00.key`, `prefix.00.value`, `prefix.01.key`, ..."""
     return [f"{prefix}.{layer:02d}.{part}" for layer in range(layers) for part in ("key", "value")]
@@ -63,16 +51,27 @@ def _flattened(pairs: list[KeyValue]) -> list[Tensor]:
     return [tensor for pair in pairs for tensor in pair]
 
 
-class _PolicyGraph(nn.Module):
-    stage = ""
+class Graph(nn.Module, ABC):
+    """A module with a name, example inputs, and names for what goes in and out."""
+
+    stage: str
 
     def __init__(self, transformer: WorldActionTransformer, geometry: Geometry) -> None:
         super().__init__()
         self.transformer = transformer
         self.geometry = geometry
 
+    @abstractmethod
+    def example(self) -> dict[str, Tensor]:
+        """Inputs of the right names, shapes and types, in the order of `forward`."""
+
+    @abstractmethod
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in the order of `forward`."""
+
     @property
     def layers(self) -> int:
+        """Number of transformer layers."""
         return self.transformer.config.num_layers
 
     def text_layers(self, expert: str) -> int:
@@ -80,12 +79,13 @@ class _PolicyGraph(nn.Module):
         return self.layers - 1 if expert == "visual" else self.layers
 
     def key_value_example(self, prefix: str, layers: int, tokens: int) -> dict[str, Tensor]:
+        """Keys and values of the right shapes, by name."""
         config = self.transformer.config
         shape = (config.num_attention_heads, tokens, config.attention_head_dim)
         return {name: torch.zeros(shape) for name in key_value_names(prefix, layers)}
 
 
-class TextGraph(_PolicyGraph):
+class TextGraph(Graph):
     """Prompt embedding (length, text_dim) -> keys and values of cross-attention, per expert and layer."""
 
     stage = "text"
@@ -112,7 +112,7 @@ class TextGraph(_PolicyGraph):
         ]
 
 
-class ContextGraph(_PolicyGraph):
+class ContextGraph(Graph):
     """Composite (H, W, 3) u8 and raw state (14,) -> latent, and keys and values per layer.
 
     State and image are at flow time 0, so their AdaLN vectors are constants here. The last layer is cut down to
@@ -120,6 +120,8 @@ class ContextGraph(_PolicyGraph):
     """
 
     stage = "context"
+    state_low: Tensor
+    state_span: Tensor
 
     def __init__(
         self, transformer: WorldActionTransformer, vae: FirstFrameVae, stats: NormStats, geometry: Geometry
@@ -142,13 +144,11 @@ class ContextGraph(_PolicyGraph):
         seen: list[KeyValue] = []
         for layer, block in enumerate(model.blocks):
             modulations = [self.conditions[group.expert].layers[layer] for group in groups]
-            if layer == self.layers - 1:
-                seen.append(block.key_value(groups, modulations))  # type: ignore[operator]
-                break
-            groups, own = block(groups, modulations, [text[group.expert][layer] for group in groups])
+            last = layer == self.layers - 1
+            texts_here = None if last else [text[group.expert][layer] for group in groups]
+            groups, own = block(groups, modulations, texts_here)
             seen.append(own)
         return [latents, *_flattened(seen)]
-
 
     def _texts(self, flat: tuple[Tensor, ...]) -> dict[str, list[KeyValue]]:
         per_expert = len(flat) // len(self.transformer.experts)
@@ -160,7 +160,9 @@ class ContextGraph(_PolicyGraph):
     def example(self) -> dict[str, Tensor]:
         """Inputs of the right shapes."""
         inputs = {
-            "composite": torch.zeros(self.geometry.view_height, self.geometry.view_width, 3, dtype=torch.uint8),
+            "composite": torch.zeros(
+                self.geometry.view_height, self.geometry.view_width, 3, dtype=torch.uint8
+            ),
             "state": torch.zeros(ROBOT_DIM),
         }
         for expert in self.transformer.experts:
@@ -172,7 +174,7 @@ class ContextGraph(_PolicyGraph):
         return ["latents", *key_value_names("context", self.layers)]
 
 
-class StepGraph(_PolicyGraph):
+class StepGraph(Graph):
     """One Euler step of the flow: actions (chunk, channels) and a table row -> next actions, velocity, targets.
 
     `targets` (chunk, 14) are the next actions as absolute joint angles (rad) and gripper openings (m); after the
@@ -180,6 +182,11 @@ class StepGraph(_PolicyGraph):
     """
 
     stage = "step"
+    action_low: Tensor
+    action_span: Tensor
+    delta_mask: Tensor
+    time_table: Tensor
+    deltas: Tensor
 
     def __init__(
         self,

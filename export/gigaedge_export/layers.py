@@ -104,7 +104,7 @@ class Attention(nn.Module):
 
     def project(self, attended: Tensor) -> Tensor:
         """Output projection."""
-        return self.to_out[0](attended)  # type: ignore[no-any-return]
+        return self.to_out[0](attended)
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
@@ -115,14 +115,14 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        first = nn.Module()
-        first.proj = nn.Linear(width, inner)
-        self.net = nn.ModuleDict({"0": first, "2": nn.Linear(inner, width)})
+        self.net = nn.ModuleDict(
+            {"0": nn.ModuleDict({"proj": nn.Linear(width, inner)}), "2": nn.Linear(inner, width)}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., n, width) -> the same shape."""
-        hidden = F.gelu(self.net["0"].proj(x), approximate="tanh")
-        return self.net["2"](hidden)  # type: ignore[no-any-return]
+        hidden = F.gelu(self.net["0"]["proj"](x), approximate="tanh")  # type: ignore[index]
+        return self.net["2"](hidden)
 
 
 class Expert(nn.Module):
@@ -190,7 +190,7 @@ class ConditionEmbedder(nn.Module):
     def text(self, prompt: Tensor) -> Tensor:
         """Prompt embedding (..., tokens, text_dim) -> (..., tokens, width)."""
         embedder = self.text_embedder
-        return embedder.linear_2(F.gelu(embedder.linear_1(prompt), approximate="tanh"))  # type: ignore[no-any-return]
+        return embedder.linear_2(F.gelu(embedder.linear_1(prompt), approximate="tanh"))
 
 
 class EmbodimentLinear(nn.Module):
@@ -218,7 +218,7 @@ class ActionEncoder(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., n, channels) -> (..., n, width)."""
-        return self.out_proj(F.gelu(self.mid_proj(F.gelu(self.in_proj(values)))))  # type: ignore[no-any-return]
+        return self.out_proj(F.gelu(self.mid_proj(F.gelu(self.in_proj(values)))))
 
 
 class ActionDecoder(nn.Module):
@@ -233,4 +233,4 @@ class ActionDecoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., n, width) -> (..., n, channels)."""
-        return self.out_proj(F.gelu(self.mid_proj(F.gelu(self.in_proj(tokens)))))  # type: ignore[no-any-return]
+        return self.out_proj(F.gelu(self.mid_proj(F.gelu(self.in_proj(tokens)))))

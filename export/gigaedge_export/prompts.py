@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from gigaedge.errors import CheckpointError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+
+from gigaedge.errors import CheckpointError
 
 KEYS = ("prompt_embeds", "t5_embedding")
 
@@ -49,10 +51,13 @@ def _read(path: Path) -> Tensor:
     try:
         if path.suffix == ".safetensors":
             return _pick(path, dict(load_file(path)))
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch remarks on the pickle protocol
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: holds pickled objects other than tensors, which could run code; save the tensor alone"
+            f"{path}: is damaged or holds pickled objects other than tensors, which could run code; "
+            "save the tensor alone"
         ) from error
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable embedding ({_first_line(error)})") from error

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from gigaedge.robot import DELTA_MASK, ROBOT_DIM
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gigaedge.robot import DELTA_MASK, ROBOT_DIM
 from gigaedge_export.export import LoadedCheckpoint
 from gigaedge_export.joint import joint_forward
 from gigaedge_export.layers import KeyValue

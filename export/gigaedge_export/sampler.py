@@ -60,5 +60,5 @@ def round_to_bf16(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return rounded.view(np.float32)
 
 
-def _shifted(sigma: NDArray[np.floating], shift: float) -> NDArray[np.floating]:  # type: ignore[type-arg]
+def _shifted(sigma: NDArray[np.floating], shift: float) -> NDArray[np.floating]:
     return shift * sigma / (1 + (shift - 1) * sigma)

@@ -54,11 +54,20 @@ class Block(nn.Module):
         self,
         groups: list[Group],
         modulations: list[Modulation],
-        texts: list[KeyValue],
+        texts: list[KeyValue] | None,
         cache: KeyValue | None = None,
     ) -> tuple[list[Group], KeyValue]:
-        """Advance the groups by one layer; also return their keys and values (without the cache's)."""
-        queries, own = self._project(groups, modulations)
+        """Advance the groups by one layer; also return their keys and values (without the cache's).
+
+        Without `texts` the groups stay as they are: keys and values are all that the last layer's context is for.
+        """
+        projected = [
+            self.expert(group.expert).project(group.tokens, modulation, group.rotary)
+            for group, modulation in zip(groups, modulations, strict=True)
+        ]
+        queries, own = [query for query, _ in projected], join([keys for _, keys in projected])
+        if texts is None:
+            return groups, own
         memory = own if cache is None else join([cache, own])
         attended = attend(torch.cat(queries, dim=-2), memory)
         parts = attended.split([group.tokens.shape[-2] for group in groups], dim=-2)
@@ -67,17 +76,6 @@ class Block(nn.Module):
             for group, part, modulation, text in zip(groups, parts, modulations, texts, strict=True)
         ]
         return updated, own
-
-    def key_value(self, groups: list[Group], modulations: list[Modulation]) -> KeyValue:
-        """Keys and values alone: all that the last layer's context is needed for."""
-        return self._project(groups, modulations)[1]
-
-    def _project(self, groups: list[Group], modulations: list[Modulation]) -> tuple[list[Tensor], KeyValue]:
-        projected = [
-            self.expert(group.expert).project(group.tokens, modulation, group.rotary)
-            for group, modulation in zip(groups, modulations, strict=True)
-        ]
-        return [query for query, _ in projected], join([own for _, own in projected])
 
 
 class DenseBlock(Block, Expert):
@@ -164,7 +162,7 @@ class WorldActionTransformer(nn.Module):
 
     def block_expert(self, layer: int, expert: ExpertName) -> Expert:
         """An expert's weights in one layer."""
-        return self.blocks[layer].expert(expert)  # type: ignore[operator,no-any-return]
+        return self.blocks[layer].expert(expert)  # type: ignore[operator]
 
     def condition(self, expert: ExpertName, timestep: Tensor) -> Conditioned:
         """AdaLN vectors of every layer and of the output head for a timestep (...,) in 0..1000."""
@@ -185,7 +183,9 @@ class WorldActionTransformer(nn.Module):
         image_group = self.image_group(latents, first_frame=0)
         if self.config.generation == "GWP-0.5":
             return [state_group, image_group]
-        merged = Rotary(*(torch.cat(pair) for pair in zip(state_group.rotary, image_group.rotary, strict=True)))
+        merged = Rotary(
+            *(torch.cat(pair) for pair in zip(state_group.rotary, image_group.rotary, strict=True))
+        )
         return [Group("shared", torch.cat((state_group.tokens, image_group.tokens), dim=-2), merged)]
 
     def action_group(self, actions: Tensor) -> Group:
@@ -225,11 +225,13 @@ class WorldActionTransformer(nn.Module):
     def decode_actions(self, tokens: Tensor, conditioned: Conditioned) -> Tensor:
         """Action tokens -> velocity (..., chunk, channels)."""
         normed = adaptive_norm(tokens, conditioned.head_scale, conditioned.head_shift, self.config.eps)
-        return self.action_decoder(normed)  # type: ignore[no-any-return]
+        return self.action_decoder(normed)
 
     def decode_video(self, tokens: Tensor, conditioned: Conditioned, grid: tuple[int, int, int]) -> Tensor:
         """Image tokens of a (frames, rows, columns) grid -> velocity (..., C, f, h, w)."""
-        flat = self.proj_out(adaptive_norm(tokens, conditioned.head_scale, conditioned.head_shift, self.config.eps))
+        flat = self.proj_out(
+            adaptive_norm(tokens, conditioned.head_scale, conditioned.head_shift, self.config.eps)
+        )
         _, high, wide = self.config.patch_size
         cells = flat.unflatten(-1, (high, wide, -1)).unflatten(-4, grid)
         # (..., f, rows, columns, high, wide, C) -> (..., C, f, rows, high, columns, wide)

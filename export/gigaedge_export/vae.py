@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
         """(1, inputs, h, w) -> (1, outputs, h, w)."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
-        return h + self.conv_shortcut(x)  # type: ignore[no-any-return]
+        return h + self.conv_shortcut(x)
 
 
 class AttentionBlock(nn.Module):
@@ -60,7 +60,7 @@ class AttentionBlock(nn.Module):
         qkv = self.to_qkv(self.norm(x)).flatten(2).transpose(1, 2).unsqueeze(1)
         query, key, value = qkv.chunk(3, dim=-1)
         attended = attend(query, KeyValue(key, value)).transpose(1, 2).unflatten(2, x.shape[-2:])
-        return x + self.proj(attended)  # type: ignore[no-any-return]
+        return x + self.proj(attended)
 
 
 class Downsample(nn.Module):
@@ -72,7 +72,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, C, h, w) -> (1, C, h/2, w/2)."""
-        return self.resample["1"](F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+        return self.resample["1"](F.pad(x, (0, 1, 0, 1)))
 
 
 class DownBlock(nn.Module):
@@ -93,7 +93,7 @@ class DownBlock(nn.Module):
         h = x
         for block in self.resnets:
             h = block(h)
-        return self.downsampler(h) + self.shortcut(x)  # type: ignore[no-any-return]
+        return self.downsampler(h) + self.shortcut(x)
 
     def shortcut(self, x: Tensor) -> Tensor:
         """Mean over groups of (channel, frame, row, column) neighbours.
@@ -116,7 +116,7 @@ class MidBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape."""
-        return self.resnets[1](self.attentions[0](self.resnets[0](x)))  # type: ignore[no-any-return]
+        return self.resnets[1](self.attentions[0](self.resnets[0](x)))
 
 
 class Encoder(nn.Module):
@@ -148,7 +148,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid_block(x))))  # type: ignore[no-any-return]
+        return self.conv_out(F.silu(self.norm_out(self.mid_block(x))))
 
 
 class FirstFrameVae(nn.Module):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from gigaedge.cli.common import JsonOption, needs, print_json, print_table
-
 app = typer.Typer(no_args_is_help=True, help="Cameras: find, assign and check them.")
 
 

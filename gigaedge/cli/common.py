@@ -102,4 +102,3 @@ def print_notices(notices: list[str]) -> None:
     """Notices go to stderr, one line each."""
     for notice in notices:
         typer.echo(f"note: {notice}", err=True)
-

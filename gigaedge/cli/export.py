@@ -3,48 +3,28 @@
 from __future__ import annotations
 
 import re
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gigaedge.cli.common import ForceOption, JsonOption, needs, parse_pair, print_json, print_notices, progress
+from gigaedge.cli.common import (
+    ForceOption,
+    JsonOption,
+    needs,
+    parse_pair,
+    print_json,
+    print_notices,
+    progress,
+)
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
-    from gigaedge_export.export import ExportOptions, LoadedCheckpoint
-
     from gigaedge.bundle import Manifest
+    from gigaedge_export.export import ExportOptions, LoadedCheckpoint
 
 EXPORT_STEPS = 8
 """Lines of progress an export with verification reports."""
-
-
-class Timesteps(str, Enum):
-    """How the network is told the flow time."""
-
-    bf16 = "bf16"
-    exact = "exact"
-
-
-class ViewLayout(str, Enum):
-    """How three views become one picture."""
-
-    tshape = "tshape"
-    horizontal = "horizontal"
-
-
-class Precision(str, Enum):
-    """How weights are stored."""
-
-    fp32 = "fp32"
-
-
-class Layout(str, Enum):
-    """How the policy is cut into graphs."""
-
-    split = "split"
 
 
 def register(app: typer.Typer) -> None:
@@ -73,37 +53,41 @@ def export_command(
     chunk: Annotated[int, typer.Option(help="Actions per chunk.", min=1)] = 48,
     rate: Annotated[float, typer.Option(help="Actions per second, the dataset's rate.", min=0.1)] = 30.0,
     view_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the composite, px.")] = "320x384",
-    view_layout: Annotated[ViewLayout, typer.Option(help="How the three views are put together.")] = (
-        ViewLayout.tshape
-    ),
+    view_layout: Annotated[
+        Literal["tshape", "horizontal"], typer.Option(help="How the three views are put together.")
+    ] = ("tshape"),
     prompt_length: Annotated[int, typer.Option(help="Prompt tokens; longer is cut.", min=1)] = 64,
     shift: Annotated[float, typer.Option(help="Shift of the flow schedule.", min=0.01)] = 5.0,
     timesteps: Annotated[
-        Timesteps, typer.Option(help="bf16 rounds them as in upstream's training; exact does not.")
-    ] = Timesteps.bf16,
-    precision: Annotated[Precision, typer.Option(help="Storage of the weights.")] = Precision.fp32,
-    layout: Annotated[Layout, typer.Option(help="Graphs of the bundle.")] = Layout.split,
-    opset: Annotated[int, typer.Option(help="ONNX opset; 20 for TensorRT before 10.14.", min=20, max=23)] = 23,
-    verify: Annotated[bool, typer.Option(help="Compare the bundle with PyTorch before it is put in place.")] = True,
+        Literal["bf16", "exact"],
+        typer.Option(help="bf16 rounds them as in upstream's training; exact does not."),
+    ] = "bf16",
+    precision: Annotated[Literal["fp32"], typer.Option(help="Storage of the weights.")] = "fp32",
+    layout: Annotated[Literal["split"], typer.Option(help="Graphs of the bundle.")] = "split",
+    opset: Annotated[
+        int, typer.Option(help="ONNX opset; 20 for TensorRT before 10.14.", min=20, max=23)
+    ] = 23,
+    verify: Annotated[
+        bool, typer.Option(help="Compare the bundle with PyTorch before it is put in place.")
+    ] = True,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Export a trained checkpoint to ONNX: trace, fold what is constant, verify against PyTorch, write a bundle."""
     with needs("export,cpu"):
+        from gigaedge.bundle import open_bundle
         from gigaedge_export.checkpoint import CheckpointPaths
         from gigaedge_export.export import ExportOptions, load_checkpoint
-
-        from gigaedge.bundle import open_bundle
     width, height = parse_size(view_size)
     options = ExportOptions(
         steps=parse_steps(steps),
         chunk=chunk,
         view_width=width,
         view_height=height,
-        view_layout=view_layout.value,
+        view_layout=view_layout,
         prompt_length=prompt_length,
         shift=shift,
-        timesteps=timesteps.value,
+        timesteps=timesteps,
         rate_hz=rate,
         opset=opset,
     )
@@ -137,9 +121,8 @@ def write_bundle(
 ) -> list[str]:
     """Export; with `verify`, run the graphs against PyTorch first and keep nothing that disagrees."""
     with needs("export,cpu"):
-        from gigaedge_export.export import export_bundle
-
         from gigaedge.cli import proof
+        from gigaedge_export.export import export_bundle
     return export_bundle(
         loaded,
         prompts,

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gigaedge_runtime.compose import Compositor
-from gigaedge_runtime.policy import Chunk, Observation, Policy
 from numpy.typing import NDArray
 
 from gigaedge.bundle import FidelityInfo, open_bundle
@@ -15,6 +13,8 @@ from gigaedge.errors import CheckFailedError, InputError
 from gigaedge.fidelity import TOLERANCE, Check, compare, compare_picture, summary, worst
 from gigaedge.files import read_tensors, sha256
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
+from gigaedge_runtime.compose import Compositor
+from gigaedge_runtime.policy import Chunk, Observation, Policy
 
 if TYPE_CHECKING:
     from gigaedge_export.export import LoadedCheckpoint
@@ -34,7 +34,7 @@ def against_golden(bundle: Path, golden: Path, tolerance: float = TOLERANCE) -> 
     policy.set_prompt_embedding(io["prompt_embeds"])
     view = policy.manifest.view
     images = {role: io[f"image.{role}"] for role in CAMERA_ROLES}
-    composite = Compositor((view.width, view.height), view.layout).compose(images)  # type: ignore[arg-type]
+    composite = Compositor((view.width, view.height), view.layout).compose(images)
     if composite.shape != io["composite"].shape:
         raise InputError(
             f"{golden}: its composite is {io['composite'].shape}, the bundle's is {composite.shape}; "
@@ -68,8 +68,10 @@ def against_checkpoint(bundle: Path, loaded: LoadedCheckpoint, tolerance: float 
     sources = {source.name: source.sha256 for source in manifest.source}
     for name, path in loaded.paths.files().items():
         if sources.get(name) != sha256(path):
-            raise InputError(f"{path}: the bundle {bundle} was not made from this file; pass its own checkpoint")
-    prompt = read_tensors(bundle / manifest.prompts.file)[manifest.prompts.names[0]]
+            raise InputError(
+                f"{path}: the bundle {bundle} was not made from this file; pass its own checkpoint"
+            )
+    prompt = read_tensors(bundle / manifest.prompts.file)[manifest.prompts.names[0]].astype(np.float32)
     random = np.random.default_rng(PROOF_SEED)
     low, high = np.array(manifest.state.q01), np.array(manifest.state.q99)
     state = (low + (high - low) * random.random(ROBOT_DIM)).astype(np.float32)
@@ -88,7 +90,10 @@ def against_checkpoint(bundle: Path, loaded: LoadedCheckpoint, tolerance: float 
             checks += [
                 worst(
                     "context",
-                    [compare(name[8:], chunk.intermediate[name], expected[name], tolerance) for name in context],
+                    [
+                        compare(name[8:], chunk.intermediate[name], expected[name], tolerance)
+                        for name in context
+                    ],
                 )
             ]
         rows = _compare_chunk(
@@ -119,7 +124,16 @@ def prove(bundle: Path, loaded: LoadedCheckpoint) -> FidelityInfo:
 def read_golden(folder: Path) -> dict[str, NDArray[Any]]:
     """The recording in `folder/io.safetensors`."""
     io = read_tensors(folder / "io.safetensors")
-    wanted = {"composite", "ref_latents", "state", "prompt_embeds", "noise", "velocity", "trajectory", "action"}
+    wanted = {
+        "composite",
+        "ref_latents",
+        "state",
+        "prompt_embeds",
+        "noise",
+        "velocity",
+        "trajectory",
+        "action",
+    }
     missing = sorted((wanted | {f"image.{role}" for role in CAMERA_ROLES}) - io.keys())
     if missing:
         raise InputError(f"{folder}/io.safetensors: key {missing[0]} is missing; this is no golden recording")
@@ -187,4 +201,4 @@ def _joint(golden: Path, io: dict[str, NDArray[Any]], tolerance: float) -> list[
 
 def _future_tokens(patch: tuple[int, int, int], io: dict[str, NDArray[Any]]) -> int:
     frames, height, width = io["joint.future_latents"].shape[-3:]
-    return frames * (height // patch[1]) * (width // patch[2])
+    return int(frames * (height // patch[1]) * (width // patch[2]))

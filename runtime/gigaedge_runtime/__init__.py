@@ -1,8 +1,8 @@
 """Cameras -> composite -> chunk -> limits -> arm. Never imports torch or onnx.
 
-    from gigaedge_runtime import Observation, Policy
-    policy = Policy.load("bundle")
-    chunk = policy.chunk(Observation(composite, state))
+from gigaedge_runtime import Observation, Policy
+policy = Policy.load("bundle")
+chunk = policy.chunk(Observation(composite, state))
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
+
 from gigaedge.bundle import Bundle, Manifest, ViewInfo, open_bundle
 from gigaedge.errors import BundleError, ObservationError
 from gigaedge.files import read_tensors
 from gigaedge.robot import DIM_NAMES, ROBOT_DIM
-from numpy.typing import NDArray
-
 from gigaedge_runtime.sessions import BoundGraph, Device, Provider
 
 
@@ -168,7 +168,9 @@ class Policy:
         _expect("state", observation.state, np.floating, (ROBOT_DIM,))
         bad = np.flatnonzero(~np.isfinite(observation.state))
         if bad.size:
-            raise ObservationError(f"state: {DIM_NAMES[bad[0]]} is {observation.state[bad[0]]}; need finite values")
+            raise ObservationError(
+                f"state: {DIM_NAMES[bad[0]]} is {observation.state[bad[0]]}; need finite values"
+            )
         if observation.noise is not None:
             _expect("noise", observation.noise, np.floating, (action.chunk, action.width))
 
@@ -182,4 +184,3 @@ def _expect(name: str, array: NDArray[Any], dtype: type[np.generic], shape: tupl
 
 def _copy(value: ort.OrtValue) -> NDArray[np.float32]:
     return np.array(value.numpy(), np.float32)
-

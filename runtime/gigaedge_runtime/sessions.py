@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
+
 from gigaedge.bundle import GraphInfo, TensorInfo
 from gigaedge.errors import BundleError, DeviceError
-from numpy.typing import NDArray
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 PROVIDERS: dict[Provider, str] = {
@@ -40,8 +41,11 @@ class Device:
         return self.place(np.zeros(info.shape, info.dtype))
 
     def place(self, array: NDArray[Any]) -> ort.OrtValue:
-        """A buffer that holds a copy of `array`."""
-        return ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), self.memory, 0)
+        """A buffer that holds a copy of `array`. Raises DeviceError when the provider's memory is not there."""
+        try:
+            return ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), self.memory, 0)
+        except RuntimeError as error:
+            raise self._does_not_start() from error
 
     def session(self, path: Path) -> ort.InferenceSession:
         """Load a graph. Raises DeviceError when the provider does not run, rather than falling back."""
@@ -58,15 +62,18 @@ class Device:
             )
         try:
             session = ort.InferenceSession(path, options, providers=[wanted], enable_fallback=0)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types
+        except Exception as error:
             message = " ".join(str(error).split())
             raise BundleError(f"{path}: ONNX Runtime {ort.__version__} cannot load it: {message}") from error
         if session.get_providers()[0] != wanted:
-            raise DeviceError(
-                f"provider {self.provider}: {wanted} did not start and ONNX Runtime would fall back to the CPU; "
-                "check the driver, CUDA and cuDNN, or choose provider cpu"
-            )
+            raise self._does_not_start()
         return session
+
+    def _does_not_start(self) -> DeviceError:
+        return DeviceError(
+            f"provider {self.provider}: {PROVIDERS[self.provider]} does not start on this machine and ONNX Runtime "
+            "would fall back to the CPU; check the driver, CUDA and cuDNN, or choose provider cpu"
+        )
 
 
 class BoundGraph:
@@ -88,7 +95,9 @@ class BoundGraph:
         for name in info.outputs:
             self._binding.bind_ortvalue_output(name, self.buffers[name])
 
-    def rebind(self, inputs: Mapping[str, ort.OrtValue], outputs: Mapping[str, ort.OrtValue]) -> ort.IOBinding:
+    def rebind(
+        self, inputs: Mapping[str, ort.OrtValue], outputs: Mapping[str, ort.OrtValue]
+    ) -> ort.IOBinding:
         """A second binding of the same session with some buffers replaced."""
         binding = self._session.io_binding()
         for value in self._session.get_inputs():
@@ -110,4 +119,6 @@ class BoundGraph:
         ):
             found = {value.name: tuple(value.shape) for value in values}
             if found != {name: tensor.shape for name, tensor in expected.items()}:
-                raise BundleError(f"{path}: its {kind} are not those of the manifest; export the bundle again")
+                raise BundleError(
+                    f"{path}: its {kind} are not those of the manifest; export the bundle again"
+                )

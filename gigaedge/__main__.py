@@ -1,0 +1,6 @@
+"""`python -m gigaedge`."""
+
+from gigaedge.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gigaedge.errors import InputError
+from gigaedge.files import atomic_directory, atomic_file, read_tensors, write_tensors
+
+
+def test_a_directory_appears_whole(tmp_path: Path) -> None:
+    with atomic_directory(tmp_path / "out") as folder:
+        (folder / "a").write_text("1")
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    def half() -> None:
+        with atomic_directory(tmp_path / "out") as folder:
+            (folder / "a").write_text("1")
+            raise error
+
+    with pytest.raises(error):
+        half()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_directory_is_kept_unless_told(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    with pytest.raises(InputError, match="exists already"), atomic_directory(tmp_path / "out"):
+        pass
+    with pytest.raises(RuntimeError), atomic_directory(tmp_path / "out", replace=True):
+        raise RuntimeError
+    assert (tmp_path / "out" / "old").exists()
+    with atomic_directory(tmp_path / "out", replace=True) as folder:
+        (folder / "new").touch()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    def half() -> None:
+        with atomic_file(tmp_path / "f") as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensors_survive(tmp_path: Path) -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    write_tensors(tmp_path / "t.safetensors", {"a": array})
+    np.testing.assert_array_equal(read_tensors(tmp_path / "t.safetensors")["a"], array)
+
+
+def test_a_truncated_tensor_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
+    write_tensors(path, {"a": np.zeros(100, np.float32)})
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"t\.safetensors: not a readable safetensors file"):
+        read_tensors(path)
+    with pytest.raises(InputError, match=r"none\.safetensors: no such file"):
+        read_tensors(tmp_path / "none.safetensors")

@@ -1,0 +1,174 @@
+"""The command line as a person calls it: exit codes, one-line errors, files whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gigaedge.files import read_tensors, write_tensors
+
+
+def gigaedge(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gigaedge", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def fails(code: int, message: str, *arguments: object) -> None:
+    result = gigaedge(*arguments)
+    assert result.returncode == code, result.stderr
+    errors = result.stderr.strip().splitlines()
+    assert len(errors) == 1, result.stderr
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+    assert result.stdout == ""
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    begin = time.perf_counter()
+    assert gigaedge("--help").returncode == 0
+    assert time.perf_counter() - begin < 5  # generous: the machine may be busy
+    script = (
+        "import sys; sys.argv = ['gigaedge', '--help']\n"
+        "try:\n    from gigaedge.cli import main; main()\nexcept SystemExit: pass\n"
+        "heavy = {'numpy', 'torch', 'onnx', 'onnxruntime', 'cv2', 'pyrealsense2', 'piper_sdk'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "HEAVY []" in out
+
+
+def test_every_command_explains_itself() -> None:
+    for command in (["export"], ["inspect"], ["infer"], ["verify"], ["run"], ["demo"], ["calibrate", "cameras"]):
+        result = gigaedge(*command, "--help")
+        assert result.returncode == 0, result.stderr
+        assert "Example" in result.stdout, command
+
+
+def test_export_verify_infer_inspect(golden: Path, tmp_path: Path) -> None:
+    bundle, out = tmp_path / "b", tmp_path / "o.safetensors"
+    recording = golden / "io.safetensors"
+    exported = gigaedge(
+        "export", "--checkpoint", golden, "--prompt", f"task={recording}", "--timesteps", "exact", "--out", bundle
+    )
+    assert exported.returncode == 0, exported.stderr
+    assert "verified against PyTorch" in exported.stdout
+    verified = gigaedge("verify", bundle, "--golden", golden, "--json")
+    assert verified.returncode == 0, verified.stderr
+    report = json.loads(verified.stdout)
+    assert report["passed"]
+    assert max(stage["relative_l2"] for stage in report["stages"]) < 1e-4
+    inferred = gigaedge("infer", bundle, recording, "--out", out, "--intermediate")
+    assert inferred.returncode == 0, inferred.stderr
+    answer, io = read_tensors(out), read_tensors(recording)
+    assert {name: value.shape for name, value in answer.items()} == {
+        "composite": (384, 320, 3),
+        "action_normalized": (1, 48, 32),
+        "action": (48, 14),
+        "ref_latents": (1, 48, 1, 24, 20),
+        "velocity": (10, 48, 32),
+        "trajectory": (11, 48, 32),
+    }
+    np.testing.assert_allclose(answer["action"], io["action"], atol=1e-4)
+    fails(2, "exists already", "export", "--checkpoint", golden, "--prompt", f"t={recording}", "--out", bundle)
+    inspected = gigaedge("inspect", bundle, "--json")
+    assert json.loads(inspected.stdout)["action"]["chunk"] == 48
+    assert gigaedge("verify", bundle, "--golden", golden, "--tolerance", 1e-12).returncode == 1
+
+
+@pytest.fixture
+def bundle(exported: Callable[..., Path]) -> Path:
+    return exported("gwp05-tiny")
+
+
+@pytest.fixture
+def recording() -> Path:
+    return Path(__file__).parents[1] / "golden" / "gwp05-tiny" / "io.safetensors"
+
+
+def test_bad_exports(recording: Path, tmp_path: Path) -> None:
+    checkpoint, out = recording.parent, tmp_path / "b"
+    base = ("export", "--checkpoint", checkpoint, "--out", out)
+    fails(2, "needs at least one --prompt", *base)
+    fails(2, "expected NAME=VALUE", *base, "--prompt", recording)
+    fails(2, "no such file", *base, "--prompt", "task=nothing.pt")
+    fails(2, "expected WIDTHxHEIGHT", *base, "--prompt", f"t={recording}", "--view-size", "320")
+    fails(2, "step counts must be at least 1", *base, "--prompt", f"t={recording}", "--steps", "10,0")
+    fails(2, "no such folder", "export", "--checkpoint", tmp_path / "none", "--out", out, "--prompt", f"t={recording}")
+    result = gigaedge(*base, "--prompt", f"t={recording}", "--timesteps", "fp8")
+    assert result.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_prompt_is_cut_with_a_notice(recording: Path, tmp_path: Path) -> None:
+    result = gigaedge(
+        *("export", "--checkpoint", recording.parent, "--out", tmp_path / "b"),
+        *("--prompt", f"t={recording}", "--prompt-length", 8, "--steps", 1),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "64 tokens cut to 8" in result.stderr
+
+
+def test_bad_observations(bundle: Path, recording: Path, tmp_path: Path) -> None:
+    good = read_tensors(recording)
+    observation, out = tmp_path / "obs.safetensors", tmp_path / "o.safetensors"
+
+    def refused(message: str, **changes: np.ndarray) -> None:
+        write_tensors(observation, good | {name.replace("__", "."): value for name, value in changes.items()})
+        fails(2, message, "infer", bundle, observation, "--out", out)
+        assert not out.exists()
+
+    image = good["image.cam_high"]
+    refused("cam_high: expected an RGB picture", image__cam_high=image.astype(np.float32))
+    refused("cam_high: expected an RGB picture", image__cam_high=image[..., :1])
+    refused("state: expected floating (14,), got float32 (13,)", state=good["state"][:13])
+    refused("left_joint_1 is nan", state=np.full(14, np.nan, np.float32))
+    refused("expected finite (tokens, 64)", prompt_embeds=np.zeros((1, 64, 65), np.float32))
+    write_tensors(observation, {"state": good["state"]})
+    fails(2, "key image.cam_high is missing", "infer", bundle, observation, "--out", out)
+    fails(2, "no such file", "infer", bundle, tmp_path / "none", "--out", out)
+    fails(2, "no prompt 'dance'", "infer", bundle, recording, "--out", out, "--prompt", "dance")
+    fails(2, "no table for 7 steps", "infer", bundle, recording, "--out", out, "--steps", 7)
+
+
+def test_a_provider_that_does_not_run_fails(bundle: Path, recording: Path, tmp_path: Path) -> None:
+    result = gigaedge("infer", bundle, recording, "--out", tmp_path / "o", "--provider", "cuda")
+    assert result.returncode == 3
+    assert "provider cuda: " in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_bundles_prompt_wins_when_named(bundle: Path, recording: Path, tmp_path: Path) -> None:
+    other = tmp_path / "obs.safetensors"
+    tensors = read_tensors(recording)
+    write_tensors(other, tensors | {"prompt_embeds": tensors["prompt_embeds"] + 1})
+    answers = []
+    for arguments in ((recording,), (other,), (other, "--prompt", "task")):
+        out = tmp_path / "o.safetensors"
+        assert gigaedge("infer", bundle, *arguments, "--out", out).returncode == 0
+        answers.append(read_tensors(out)["action"])
+    assert not np.array_equal(answers[0], answers[1])
+    np.testing.assert_array_equal(answers[0], answers[2])
+
+
+def test_bad_bundles(bundle: Path, recording: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "b"))
+    weights = bytearray((copy / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "weights.safetensors").write_bytes(weights)
+    fails(2, "weights.safetensors was altered", "inspect", copy)
+    fails(2, "weights.safetensors was altered", "verify", copy, "--golden", recording.parent)
+    fails(2, "no bundle here", "inspect", tmp_path)
+    fails(2, "needs either --golden", "verify", bundle)
+    fails(2, "is missing; this is no golden recording", "verify", bundle, "--golden", bare(tmp_path))
+
+
+def bare(folder: Path) -> Path:
+    write_tensors(folder / "io.safetensors", {"state": np.zeros(14, np.float32)})
+    return folder

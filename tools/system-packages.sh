@@ -1,0 +1,22 @@
+#!/bin/sh
+# Brings the system packages that pip cannot, where they are missing: system-packages.sh venv|opencv PYTHON
+set -eu
+what=$1 python=$2
+
+install() {
+    echo "installing system packages: $*"
+    sudo=""
+    if [ "$(id -u)" != 0 ]; then sudo="sudo"; fi
+    $sudo apt-get update -qq
+    $sudo apt-get install -y -qq --no-install-recommends "$@"
+}
+
+case $what in
+venv) # Debian splits ensurepip off its Python.
+    "$python" -c "import ensurepip, venv" 2>/dev/null || install python3-venv
+    ;;
+opencv) # Its wheel links against the system's OpenGL and GLib.
+    "$python" -c "import cv2" 2>/dev/null || install libgl1 libglib2.0-0
+    "$python" -c "import cv2"
+    ;;
+esac
