@@ -143,7 +143,8 @@ class Site(_Strict):
     """A robot cell."""
 
     schema_: Literal[1] = Field(1, alias="schema")
-    bundle: Path
+    bundle: Literal["demo"] | Path
+    """A bundle folder; `demo` is a tiny random policy that `gigaedge run` makes on first use."""
     prompt: str | None = None
     """Name of a prompt in the bundle; may be left out when the bundle has one only."""
     cameras: tuple[CameraConfig, ...]
@@ -200,4 +201,5 @@ def load_site(path: Path) -> Site:
         camera.model_copy(update={"file": folder / camera.file}) if camera.file else camera
         for camera in site.cameras
     )
-    return site.model_copy(update={"bundle": folder / site.bundle, "cameras": cameras})
+    bundle = site.bundle if site.bundle == "demo" else folder / site.bundle
+    return site.model_copy(update={"bundle": bundle, "cameras": cameras})

@@ -1,9 +1,147 @@
-"""`gigaedge run`."""
+"""`gigaedge run`: the loop from cameras to arms."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from gigaedge.cli.common import JsonOption, needs, print_json, print_table
+from gigaedge.errors import InputError
+
+if TYPE_CHECKING:
+    from gigaedge_runtime.report import ControlReport, RunReport, Spread
+
+    from gigaedge.site import Site
+
+_SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
+    app.command("run", epilog="Example: `gigaedge run examples/bimanual.yaml --for 10s`")(run_command)
+
+
+def run_command(
+    site: Annotated[Path, typer.Argument(help="Site file of the robot cell.", show_default=False)],
+    duration: Annotated[
+        str | None, typer.Option("--for", help="How long, as in 60s or 2m; default: until Ctrl-C.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read the arms and decide, but never enable nor command them.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the run report there, as JSON.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a policy on a robot cell: cameras, inference, limits, arms. Ctrl-C slows down and holds.
+
+    The arms stay powered and hold when the run ends, however it ends. Software limits are no certified
+    safety function: keep a hardware emergency stop within reach.
+    """
+    from gigaedge.site import load_site
+
+    loaded = load_site(site)
+    seconds = None if duration is None else parse_duration(duration)
+    if loaded.bundle == "demo":
+        from gigaedge.cli.demo import cached_demo_bundle
+
+        loaded = loaded.model_copy(update={"bundle": cached_demo_bundle(quiet=json)})
+    result = run_with_progress(loaded, seconds, dry_run=dry_run, report=report, quiet=json)
+    if json:
+        print_json(asdict(result))
+    else:
+        print_run(result)
+
+
+def run_with_progress(
+    site: Site, duration: float | None, *, dry_run: bool, report: Path | None, quiet: bool
+) -> RunReport:
+    """Run a site behind a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    with needs("robot,cpu"):
+        from gigaedge_runtime.run import Progress, run_site
+
+    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:
+        task = bar.add_task("starting cameras, policy and arms", total=duration)
+
+        def show(progress: Progress) -> None:
+            state = progress.control.state.name.lower()
+            bar.update(
+                task,
+                completed=progress.elapsed,
+                description=f"{state}, {progress.policy.chunks} chunks, {progress.control.sends} commands",
+            )
+
+        return run_site(site, duration=duration, dry_run=dry_run, report=report, on_progress=show)
+
+
+def print_run(report: RunReport) -> None:
+    """What a person wants to know of a run."""
+    print_table("Run", ["", ""], _summary(report))
+    stages = {} if report.policy is None else dict(report.policy.stages)
+    if report.control is not None:
+        stages["control period"] = report.control.period
+    if stages:
+        rows = [[name, *_milliseconds(spread)] for name, spread in stages.items()]
+        print_table("Latency, ms", ["stage", "count", "p50", "p99", "max"], rows)
+    if report.control is not None:
+        print_table(
+            "Joints (rad) and grippers (m)",
+            ["", "commanded travel", "measured travel", "end error", "limits hit"],
+            _joints(report.control),
+        )
+
+
+def _summary(report: RunReport) -> list[list[str]]:
+    rows = [
+        ["ended by", report.ended_by],
+        ["duration", f"{report.duration:.1f} s" + (", dry run" if report.dry_run else "")],
+        ["chunks", str(report.chunks)],
+        ["processes", ", ".join(f"{name} {pid}" for name, pid in report.pids.items())],
+    ]
+    if report.policy is not None and report.policy.refused:
+        refused = ", ".join(f"{reason} x {count}" for reason, count in report.policy.refused.items())
+        rows.append(["observations refused", refused])
+    control = report.control
+    if control is not None:
+        rows += [
+            ["states", " -> ".join(change.state for change in control.states) or control.state],
+            ["commands", f"{control.sends} sent, {control.failed_sends} failed, {control.missed} ticks missed"],
+            ["limits hit", f"{sum(control.position_clamps.values())} position, "
+             f"{sum(control.velocity_clamps.values())} velocity"],
+            ["arms enabled", ", ".join(f"{side} {'yes' if on else 'no'}" for side, on in control.enabled.items())],
+            ["control scheduling", control.scheduling],
+        ]  # fmt: skip
+    return rows
+
+
+def _joints(control: ControlReport) -> list[list[str]]:
+    return [
+        [
+            name,
+            f"{control.travel_commanded.get(name, 0.0):.3f}",
+            f"{travel:.3f}",
+            f"{control.end_error[name]:+.4f}" if name in control.end_error else "-",
+            str(control.position_clamps.get(name, 0) + control.velocity_clamps.get(name, 0)),
+        ]
+        for name, travel in control.travel_measured.items()
+    ]
+
+
+def _milliseconds(spread: Spread) -> list[str]:
+    return [str(spread.count), *(f"{value * 1e3:.2f}" for value in (spread.p50, spread.p99, spread.max))]
+
+
+def parse_duration(text: str) -> float:
+    """`60s`, `500ms`, `2m`, `1h` or plain seconds -> s."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", text)
+    if match is None or float(match.group(1)) <= 0:
+        raise InputError(f"--for {text!r}: expected a time above zero, as in 60s, 500ms or 2m")
+    return float(match.group(1)) * _SECONDS[match.group(2)]
