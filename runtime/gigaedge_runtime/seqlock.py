@@ -25,20 +25,20 @@ class Block:
 
     def __init__(self, memory: mmap.mmap, offset: int, layout: np.dtype[np.void]) -> None:
         self._head: NDArray[np.uint64] = np.frombuffer(memory, np.uint64, 2, offset)
-        self._body: NDArray[np.uint8] = np.frombuffer(memory, np.uint8, layout.itemsize, offset + HEADER)
+        # Copied through memoryviews: numpy would let another thread in half-way, at odd sequence.
+        self._body = memoryview(memory)[offset + HEADER : offset + HEADER + layout.itemsize]
         self.record: NDArray[np.void] = np.zeros(1, layout)
         """This process's copy, shape (1,): filled before `write`, valid after a `read` that returned True."""
-        self._bytes: NDArray[np.uint8] = self.record.view(np.uint8)
-        self._view = self._bytes.data
+        self._copy: memoryview = self.record.view(np.uint8).data
         self._seen = 0
 
     def write(self) -> None:
         """Publish `record`."""
         sequence = (int(self._head[0]) | 1) + 1
         # Computed first: the shorter the odd time, the rarer a reader comes in vain.
-        crc = zlib.crc32(self._view, sequence & _MASK)
+        crc = zlib.crc32(self._copy, sequence & _MASK)
         self._head[0] = sequence - 1
-        self._body[:] = self._bytes
+        self._body[:] = self._copy
         self._head[1] = crc
         self._head[0] = sequence
 
@@ -50,9 +50,9 @@ class Block:
                 return False
             if sequence & 1:
                 continue
-            self._bytes[:] = self._body
+            self._copy[:] = self._body
             crc = int(self._head[1])
-            if int(self._head[0]) == sequence and zlib.crc32(self._view, sequence & _MASK) == crc:
+            if int(self._head[0]) == sequence and zlib.crc32(self._copy, sequence & _MASK) == crc:
                 self._seen = sequence
                 return True
         return False
