@@ -85,3 +85,4 @@ def write_tensors(path: Path, tensors: dict[str, NDArray[np.generic]]) -> None:
 
     with atomic_file(path) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
+        temporary.chmod(0o644)

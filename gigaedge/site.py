@@ -6,7 +6,6 @@ Lengths in m, angles in rad, times in s, unless the key says otherwise.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gigaedge.errors import ConfigError
 from gigaedge.robot import ARM_DIM, CAMERA_ROLES, JOINTS, CameraRole, Side
+from gigaedge.validation import first_problem
 
 Positive = Annotated[float, Field(gt=0)]
 Joints = Annotated[tuple[float, ...], Field(min_length=JOINTS, max_length=JOINTS)]
@@ -203,39 +203,3 @@ def load_site(path: Path) -> Site:
         for camera in site.cameras
     )
     return site.model_copy(update={"bundle": folder / site.bundle, "cameras": cameras})
-
-
-def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of a pydantic error as one line, with the nearest valid key for an unknown one."""
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        names = sorted(_valid_names(model, problem["loc"][:-1]))
-        near = difflib.get_close_matches(str(problem["loc"][-1]), names, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"valid keys: {', '.join(names)}"
-        return f"unknown key `{where}`; {hint}"
-    if problem["type"] == "missing":
-        return f"missing key `{where}`"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"`{where}`: {message}" if where else message
-
-
-def _valid_names(model: type[BaseModel], location: tuple[int | str, ...]) -> set[str]:
-    """Keys that the (nested) model at `location` knows."""
-    for part in location:
-        if isinstance(part, int):
-            continue
-        field = next(f for name, f in model.model_fields.items() if part in (name, f.alias))
-        nested = _nested_model(field.annotation)
-        if nested is not None:
-            model = nested
-    return {field.alias or name for name, field in model.model_fields.items()}
-
-
-def _nested_model(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _nested_model(argument)) is not None:
-            return found
-    return None

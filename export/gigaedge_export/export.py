@@ -1,0 +1,228 @@
+"""Checkpoint -> bundle: load strictly, trace, write, prove, and only then put it in place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import gigaedge
+import numpy as np
+import onnx
+import torch
+from gigaedge.bundle import (
+    ActionInfo,
+    FileInfo,
+    GraphInfo,
+    Manifest,
+    ModelInfo,
+    PrecisionInfo,
+    PromptsInfo,
+    SamplerInfo,
+    ScheduleInfo,
+    SourceFile,
+    StateInfo,
+    ViewInfo,
+    describe_file,
+    write_manifest,
+)
+from gigaedge.errors import InputError
+from gigaedge.files import atomic_directory, sha256, write_tensors
+from gigaedge.robot import DELTA_MASK, DIM_NAMES, DIM_UNITS, ROBOT_DIM
+
+from gigaedge_export.checkpoint import (
+    CheckpointPaths,
+    NormStats,
+    load_norm_stats,
+    load_transformer,
+    load_vae,
+)
+from gigaedge_export.graphs import ContextGraph, Geometry, StepGraph, TextGraph
+from gigaedge_export.prompts import load_prompt
+from gigaedge_export.sampler import Schedule, TimestepRounding, schedule
+from gigaedge_export.trace import WEIGHTS_FILE, save_graphs, signature, trace
+from gigaedge_export.transformer import WorldActionTransformer
+from gigaedge_export.vae import FirstFrameVae
+
+PROMPTS_FILE = "prompts.safetensors"
+Progress = Callable[[str], None]
+"""Called with what begins now."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is chosen at export; defaults are upstream's."""
+
+    steps: tuple[int, ...] = (10,)
+    chunk: int = 48
+    view_width: int = 320
+    view_height: int = 384
+    view_layout: Literal["tshape", "horizontal"] = "tshape"
+    prompt_length: int = 64
+    shift: float = 5.0
+    timesteps: TimestepRounding = "bf16"
+    rate_hz: float = 30.0
+    replan_after: int = 30
+    opset: int = 23
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A checkpoint in memory, fp32."""
+
+    paths: CheckpointPaths
+    transformer: WorldActionTransformer
+    vae: FirstFrameVae
+    stats: NormStats
+
+
+def load_checkpoint(paths: CheckpointPaths, progress: Progress) -> LoadedCheckpoint:
+    """Read and check everything an export needs."""
+    progress("reading the transformer")
+    transformer = load_transformer(paths.transformer)
+    progress("reading the VAE")
+    vae = load_vae(paths.vae)
+    channels = transformer.config.in_channels
+    if channels != vae.config.z_dim:
+        raise InputError(f"{paths.vae}: the VAE has {vae.config.z_dim} latent channels, the transformer takes {channels}")
+    if transformer.config.in_action_channels < ROBOT_DIM:
+        raise InputError(
+            f"{paths.transformer}: in_action_channels is {transformer.config.in_action_channels}; "
+            f"a pair of PiPER arms needs {ROBOT_DIM}"
+        )
+    return LoadedCheckpoint(paths, transformer, vae, load_norm_stats(paths.norm_stats))
+
+
+def export_bundle(
+    checkpoint: LoadedCheckpoint,
+    prompts: Mapping[str, Path],
+    out: Path,
+    options: ExportOptions,
+    *,
+    replace: bool = False,
+    progress: Progress = lambda what: None,
+) -> list[str]:
+    """Write a bundle to `out`, whole or not at all; return notices for the person.
+
+    Raises InputError for options that do not fit the checkpoint.
+    """
+    transformer, vae, stats = checkpoint.transformer, checkpoint.vae, checkpoint.stats
+    geometry = _geometry(checkpoint, options)
+    schedules = [schedule(steps, options.shift, options.timesteps) for steps in options.steps]
+    embeddings, notices = _prompts(prompts, options.prompt_length, transformer.config.text_dim)
+    with atomic_directory(out, replace=replace) as folder, torch.no_grad():
+        graphs = {
+            "text": TextGraph(transformer, geometry),
+            "context": ContextGraph(transformer, vae, stats, geometry),
+            "step": StepGraph(transformer, stats, schedules, geometry, _context_tokens(checkpoint, geometry)),
+        }
+        models = {}
+        for stage, graph in graphs.items():
+            progress(f"tracing the {stage} graph")
+            models[stage] = trace(graph, options.opset)
+        progress("writing weights")
+        parameters = save_graphs(models, folder)
+        for stage in models:
+            onnx.checker.check_model(folder / f"{stage}.onnx")
+        write_tensors(folder / PROMPTS_FILE, {name: tensor.numpy() for name, tensor in embeddings.items()})
+        progress("writing the manifest")
+        manifest = Manifest(
+            gigaedge=gigaedge.__version__,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            opset=options.opset,
+            model=ModelInfo(
+                generation=transformer.config.generation,
+                transformer=_json(checkpoint.paths.transformer / "config.json"),
+                vae=_json(checkpoint.paths.vae / "config.json"),
+                parameters=parameters,
+            ),
+            source=tuple(
+                SourceFile(name=name, sha256=sha256(path)) for name, path in checkpoint.paths.files().items()
+            ),
+            graphs={stage: _graph_info(folder, stage, model) for stage, model in models.items()},  # type: ignore[misc]
+            weights=FileInfo(**describe_file(folder / WEIGHTS_FILE)),
+            sampler=_sampler_info(options, schedules),
+            view=ViewInfo(width=options.view_width, height=options.view_height, layout=options.view_layout),
+            state=StateInfo(names=DIM_NAMES, units=DIM_UNITS, q01=stats.state_q01, q99=stats.state_q99),
+            action=ActionInfo(
+                names=DIM_NAMES,
+                units=DIM_UNITS,
+                q01=stats.action_q01,
+                q99=stats.action_q99,
+                delta=DELTA_MASK,
+                width=transformer.config.in_action_channels,
+                chunk=options.chunk,
+                rate_hz=options.rate_hz,
+                replan_after=min(options.replan_after, options.chunk),
+            ),
+            prompts=PromptsInfo(
+                **describe_file(folder / PROMPTS_FILE),
+                names=tuple(embeddings),
+                length=options.prompt_length,
+                width=transformer.config.text_dim,
+            ),
+            precision=PrecisionInfo(recipe="fp32"),
+        )
+        write_manifest(folder, manifest)
+    return notices
+
+
+def _geometry(checkpoint: LoadedCheckpoint, options: ExportOptions) -> Geometry:
+    config = checkpoint.transformer.config
+    for name, size, patch in (
+        ("width", options.view_width, config.patch_size[2]),
+        ("height", options.view_height, config.patch_size[1]),
+    ):
+        unit = checkpoint.vae.config.spatial_factor * patch
+        if size <= 0 or size % unit:
+            raise InputError(f"--view-size: {name} {size} is not a multiple of {unit} (VAE factor x patch)")
+    if options.chunk + 1 > config.rope_max_seq_len:
+        raise InputError(f"--chunk {options.chunk}: the checkpoint's rotary table ends at {config.rope_max_seq_len}")
+    return Geometry(options.view_width, options.view_height, options.chunk, options.prompt_length)
+
+
+def _context_tokens(checkpoint: LoadedCheckpoint, geometry: Geometry) -> int:
+    """The state token and the reference image's patches."""
+    factor, (_, high, wide) = checkpoint.vae.config.spatial_factor, checkpoint.transformer.config.patch_size
+    return 1 + (geometry.view_height // factor // high) * (geometry.view_width // factor // wide)
+
+
+def _prompts(
+    prompts: Mapping[str, Path], length: int, width: int
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    if not prompts:
+        raise InputError("a bundle needs at least one --prompt NAME=FILE (a .pt or .safetensors embedding)")
+    embeddings, notices = {}, []
+    for name, path in prompts.items():
+        embeddings[name], notice = load_prompt(path, length=length, width=width)
+        notices += [notice] if notice else []
+    return embeddings, notices
+
+
+def _graph_info(folder: Path, stage: str, model: Any) -> GraphInfo:
+    inputs, outputs = signature(model)
+    return GraphInfo(**describe_file(folder / f"{stage}.onnx"), inputs=inputs, outputs=outputs)
+
+
+def _sampler_info(options: ExportOptions, schedules: list[Schedule]) -> SamplerInfo:
+    first_rows = np.cumsum([0, *(s.steps for s in schedules)])
+    return SamplerInfo(
+        shift=options.shift,
+        timestep_rounding=options.timesteps,
+        schedules=tuple(
+            ScheduleInfo(
+                steps=s.steps,
+                first_row=int(row),
+                sigmas=tuple(map(float, s.sigmas)),
+                timesteps=tuple(map(float, s.timesteps)),
+            )
+            for s, row in zip(schedules, first_rows, strict=False)
+        ),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]

@@ -1,0 +1,244 @@
+"""The three graphs of the split layout, as modules to be traced.
+
+    text     prompt embedding           -> cross-attention keys and values      once per prompt
+    context  composite, state, text     -> self-attention keys and values       once per chunk
+    step     actions, row, context, text -> next actions, velocity, targets     once per sampler step
+
+Everything that depends on the flow time alone is a row of a table in `step`, chosen by its input `row`. All tensors
+are without a batch axis; `signature` of each graph gives names and shapes, the same ones the manifest records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gigaedge.robot import DELTA_MASK, ROBOT_DIM
+from gigaedge_export.checkpoint import NormStats
+from gigaedge_export.layers import KeyValue, Modulation
+from gigaedge_export.sampler import Schedule
+from gigaedge_export.transformer import Conditioned, WorldActionTransformer
+from gigaedge_export.vae import FirstFrameVae
+
+RANGE_FLOOR = 1e-8
+"""Smallest q99 - q01, as upstream has it."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes that are chosen at export rather than stored in the checkpoint."""
+
+    view_width: int
+    view_height: int
+    chunk: int
+    prompt_length: int
+
+
+class Graph(Protocol):
+    """A module with a name, example inputs, and names for what goes in and out."""
+
+    stage: str
+
+    def example(self) -> dict[str, Tensor]:
+        """Inputs of the right names, shapes and types, in the order of `forward`."""
+
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in the order of `forward`."""
+
+
+def key_value_names(prefix: str, layers: int) -> list[str]:
+    """`prefix.00.key`, `prefix.00.value`, `prefix.01.key`, ..."""
+    return [f"{prefix}.{layer:02d}.{part}" for layer in range(layers) for part in ("key", "value")]
+
+
+def _paired(flat: tuple[Tensor, ...] | list[Tensor]) -> list[KeyValue]:
+    return [KeyValue(key, value) for key, value in zip(flat[::2], flat[1::2], strict=True)]
+
+
+def _flattened(pairs: list[KeyValue]) -> list[Tensor]:
+    return [tensor for pair in pairs for tensor in pair]
+
+
+class _PolicyGraph(nn.Module):
+    stage = ""
+
+    def __init__(self, transformer: WorldActionTransformer, geometry: Geometry) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.geometry = geometry
+
+    @property
+    def layers(self) -> int:
+        return self.transformer.config.num_layers
+
+    def text_layers(self, expert: str) -> int:
+        """Layers whose text is needed: the last layer's image tokens are never updated."""
+        return self.layers - 1 if expert == "visual" else self.layers
+
+    def key_value_example(self, prefix: str, layers: int, tokens: int) -> dict[str, Tensor]:
+        config = self.transformer.config
+        shape = (config.num_attention_heads, tokens, config.attention_head_dim)
+        return {name: torch.zeros(shape) for name in key_value_names(prefix, layers)}
+
+
+class TextGraph(_PolicyGraph):
+    """Prompt embedding (length, text_dim) -> keys and values of cross-attention, per expert and layer."""
+
+    stage = "text"
+
+    def forward(self, prompt_embeds: Tensor) -> list[Tensor]:
+        """See the class."""
+        model = self.transformer
+        return [
+            tensor
+            for expert in model.experts
+            for tensor in _flattened(model.text(expert, prompt_embeds)[: self.text_layers(expert)])
+        ]
+
+    def example(self) -> dict[str, Tensor]:
+        """Inputs of the right shapes."""
+        return {"prompt_embeds": torch.zeros(self.geometry.prompt_length, self.transformer.config.text_dim)}
+
+    def output_names(self) -> list[str]:
+        """`text.EXPERT.LAYER.key` and `.value`."""
+        return [
+            name
+            for expert in self.transformer.experts
+            for name in key_value_names(f"text.{expert}", self.text_layers(expert))
+        ]
+
+
+class ContextGraph(_PolicyGraph):
+    """Composite (H, W, 3) u8 and raw state (14,) -> latent, and keys and values per layer.
+
+    State and image are at flow time 0, so their AdaLN vectors are constants here. The last layer is cut down to
+    what others see of it.
+    """
+
+    stage = "context"
+
+    def __init__(
+        self, transformer: WorldActionTransformer, vae: FirstFrameVae, stats: NormStats, geometry: Geometry
+    ) -> None:
+        super().__init__(transformer, geometry)
+        self.vae = vae
+        low, span = _bounds(stats.state_q01, stats.state_q99)
+        self.register_buffer("state_low", low)
+        self.register_buffer("state_span", span)
+        self.conditions = {name: transformer.condition(name, torch.zeros(())) for name in transformer.experts}
+
+    def forward(self, composite: Tensor, state: Tensor, *texts: Tensor) -> list[Tensor]:
+        """See the class."""
+        model = self.transformer
+        latents = self.vae(composite)
+        normalised = (state - self.state_low) / self.state_span * 2 - 1
+        padded = nn.functional.pad(normalised, (0, model.config.in_action_channels - ROBOT_DIM))
+        groups = model.context_groups(latents, padded.unsqueeze(0))
+        text = self._texts(texts)
+        seen: list[KeyValue] = []
+        for layer, block in enumerate(model.blocks):
+            modulations = [self.conditions[group.expert].layers[layer] for group in groups]
+            if layer == self.layers - 1:
+                seen.append(block.key_value(groups, modulations))  # type: ignore[operator]
+                break
+            groups, own = block(groups, modulations, [text[group.expert][layer] for group in groups])
+            seen.append(own)
+        return [latents, *_flattened(seen)]
+
+
+    def _texts(self, flat: tuple[Tensor, ...]) -> dict[str, list[KeyValue]]:
+        per_expert = len(flat) // len(self.transformer.experts)
+        return {
+            expert: _paired(flat[i * per_expert : (i + 1) * per_expert])
+            for i, expert in enumerate(self.transformer.experts)
+        }
+
+    def example(self) -> dict[str, Tensor]:
+        """Inputs of the right shapes."""
+        inputs = {
+            "composite": torch.zeros(self.geometry.view_height, self.geometry.view_width, 3, dtype=torch.uint8),
+            "state": torch.zeros(ROBOT_DIM),
+        }
+        for expert in self.transformer.experts:
+            inputs |= self.key_value_example(f"text.{expert}", self.layers - 1, self.geometry.prompt_length)
+        return inputs
+
+    def output_names(self) -> list[str]:
+        """`latents`, `context.LAYER.key` and `.value`."""
+        return ["latents", *key_value_names("context", self.layers)]
+
+
+class StepGraph(_PolicyGraph):
+    """One Euler step of the flow: actions (chunk, channels) and a table row -> next actions, velocity, targets.
+
+    `targets` (chunk, 14) are the next actions as absolute joint angles (rad) and gripper openings (m); after the
+    last step they are the policy's answer.
+    """
+
+    stage = "step"
+
+    def __init__(
+        self,
+        transformer: WorldActionTransformer,
+        stats: NormStats,
+        schedules: list[Schedule],
+        geometry: Geometry,
+        context_tokens: int,
+    ) -> None:
+        super().__init__(transformer, geometry)
+        self.context_tokens = context_tokens
+        low, span = _bounds(stats.action_q01, stats.action_q99)
+        self.register_buffer("action_low", low)
+        self.register_buffer("action_span", span)
+        self.register_buffer("delta_mask", torch.tensor(DELTA_MASK, dtype=torch.float32))
+        timesteps = torch.from_numpy(np.concatenate([s.timesteps for s in schedules]))
+        deltas = torch.from_numpy(np.concatenate([s.deltas for s in schedules]))
+        condition = transformer.condition(transformer.action_expert, timesteps)
+        vectors = [vector for layer in condition.layers for vector in layer]
+        # One gather and one split fetch every time-dependent vector of a step.
+        table = torch.cat([*vectors, condition.head_shift, condition.head_scale], dim=-1)
+        self.vector_width = condition.head_shift.shape[-1]
+        self.register_buffer("time_table", table)
+        self.register_buffer("deltas", deltas.unsqueeze(-1))
+
+    def forward(self, actions: Tensor, row: Tensor, state: Tensor, *caches: Tensor) -> list[Tensor]:
+        """See the class."""
+        model = self.transformer
+        vectors = self.time_table.index_select(0, row).squeeze(0).split(self.vector_width)
+        *layer_vectors, head_shift, head_scale = vectors
+        modulations = [Modulation(*layer_vectors[6 * i : 6 * i + 6]) for i in range(self.layers)]
+        condition = Conditioned(modulations, head_shift, head_scale)
+        seen, text = _paired(caches[: 2 * self.layers]), _paired(caches[2 * self.layers :])
+        groups = [model.action_group(actions)]
+        for layer, block in enumerate(model.blocks):
+            groups, _ = block(groups, [modulations[layer]], [text[layer]], seen[layer])
+        velocity = model.decode_actions(groups[0].tokens, condition)
+        following = actions + self.deltas.index_select(0, row).squeeze(0) * velocity
+        predicted = (following[:, :ROBOT_DIM] + 1) / 2 * self.action_span + self.action_low
+        return [following, velocity, predicted + state * self.delta_mask]
+
+    def example(self) -> dict[str, Tensor]:
+        """Inputs of the right shapes."""
+        config, geometry = self.transformer.config, self.geometry
+        return {
+            "actions": torch.zeros(geometry.chunk, config.in_action_channels),
+            "row": torch.zeros(1, dtype=torch.int64),
+            "state": torch.zeros(ROBOT_DIM),
+            **self.key_value_example("context", self.layers, self.context_tokens),
+            **self.key_value_example(
+                f"text.{self.transformer.action_expert}", self.layers, geometry.prompt_length
+            ),
+        }
+
+    def output_names(self) -> list[str]:
+        """`next_actions`, `velocity`, `targets`."""
+        return ["next_actions", "velocity", "targets"]
+
+
+def _bounds(q01: tuple[float, ...], q99: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    low = torch.tensor(q01, dtype=torch.float32)
+    return low, (torch.tensor(q99, dtype=torch.float32) - low).clamp_min(RANGE_FLOOR)

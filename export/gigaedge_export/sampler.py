@@ -1,0 +1,64 @@
+"""The fixed-step flow sampler's schedule: diffusers' FlowMatchEulerDiscreteScheduler in closed form.
+
+The network predicts noise minus data; a step is x <- x + (sigma[i+1] - sigma[i]) * v.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+TRAIN_TIMESTEPS = 1000
+TimestepRounding = Literal["bf16", "exact"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Noise levels of one step count."""
+
+    sigmas: NDArray[np.float32]
+    """Noise level before each step and after the last, shape (steps + 1,), from 1 to 0."""
+    timesteps: NDArray[np.float32]
+    """What the network is told, shape (steps,), 0..1000."""
+
+    @property
+    def steps(self) -> int:
+        """Number of network evaluations."""
+        return len(self.timesteps)
+
+    @property
+    def deltas(self) -> NDArray[np.float32]:
+        """sigma[i+1] - sigma[i], shape (steps,), negative."""
+        return np.diff(self.sigmas)
+
+
+def schedule(steps: int, shift: float, rounding: TimestepRounding) -> Schedule:
+    """The schedule of `steps` Euler steps.
+
+    The shift is applied twice to the end point, as the scheduler does (once when it is built, once in
+    `set_timesteps`), which is why the last level before 0 is 0.0244 and not 0.005 for shift 5.
+
+    `rounding="bf16"` rounds the timesteps (not the sigmas) to bfloat16: upstream trains and runs in bf16, so
+    the network has only ever seen rounded timesteps.
+    """
+    lowest = np.float32(_shifted(np.float32(1 / TRAIN_TIMESTEPS), shift))
+    linear = np.linspace(TRAIN_TIMESTEPS, float(lowest) * TRAIN_TIMESTEPS, steps) / TRAIN_TIMESTEPS
+    sigmas = _shifted(linear, shift).astype(np.float32)
+    timesteps = sigmas * np.float32(TRAIN_TIMESTEPS)
+    if rounding == "bf16":
+        timesteps = round_to_bf16(timesteps)
+    return Schedule(sigmas=np.append(sigmas, np.float32(0)), timesteps=timesteps)
+
+
+def round_to_bf16(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Round to the nearest bfloat16 (ties to even), returned as float32."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32)
+
+
+def _shifted(sigma: NDArray[np.floating], shift: float) -> NDArray[np.floating]:  # type: ignore[type-arg]
+    return shift * sigma / (1 + (shift - 1) * sigma)

@@ -1,0 +1,211 @@
+"""The Wan-2.2 VAE encoder for a single frame, in two dimensions.
+
+With one frame, every causal 3-D convolution sees zeros before it, so only the last temporal slice of its kernel
+works; the strided temporal convolutions (`time_conv`) do not run at all. The encoder therefore folds, exactly, into
+2-D convolutions when the weights are loaded; the posterior's mean and the latent normalisation fold into the last.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gigaedge_export.config import VaeConfig
+from gigaedge_export.layers import KeyValue, attend
+
+
+class ChannelNorm(nn.Module):
+    """RMS normalisation over the channels of (1, C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape."""
+        gain = self.gamma * self.gamma.shape[0] ** 0.5
+        return F.normalize(x, dim=1) * gain
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, convolution, twice; with a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1 = ChannelNorm(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.norm2 = ChannelNorm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, inputs, h, w) -> (1, outputs, h, w)."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return h + self.conv_shortcut(x)  # type: ignore[no-any-return]
+
+
+class AttentionBlock(nn.Module):
+    """Single-head self-attention over the cells of a frame."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.proj = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape."""
+        qkv = self.to_qkv(self.norm(x)).flatten(2).transpose(1, 2).unsqueeze(1)
+        query, key, value = qkv.chunk(3, dim=-1)
+        attended = attend(query, KeyValue(key, value)).transpose(1, 2).unflatten(2, x.shape[-2:])
+        return x + self.proj(attended)  # type: ignore[no-any-return]
+
+
+class Downsample(nn.Module):
+    """Halves height and width; pads right and bottom only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.resample = nn.ModuleDict({"1": nn.Conv2d(channels, channels, 3, stride=2)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, C, h, w) -> (1, C, h/2, w/2)."""
+        return self.resample["1"](F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+
+
+class DownBlock(nn.Module):
+    """Residual blocks and a downsampler, beside an average-pooling shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, depth: int, *, space: bool, time: bool) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.space_factor = 2 if space else 1
+        self.time_factor = 2 if time else 1
+        self.resnets = nn.ModuleList(
+            [ResidualBlock(inputs if i == 0 else outputs, outputs) for i in range(depth)]
+        )
+        self.downsampler = Downsample(outputs) if space else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, inputs, h, w) -> (1, outputs, h/2, w/2), or the same height and width in the last block."""
+        h = x
+        for block in self.resnets:
+            h = block(h)
+        return self.downsampler(h) + self.shortcut(x)  # type: ignore[no-any-return]
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """Mean over groups of (channel, frame, row, column) neighbours.
+
+        The frame before the first is missing and counts as zeros, in front of the present one.
+        """
+        cells = F.pixel_unshuffle(x, self.space_factor) if self.space_factor > 1 else x
+        per_channel = cells.unflatten(1, (x.shape[1], 1, self.space_factor**2))
+        padded = F.pad(per_channel, (0, 0, 0, 0, 0, 0, self.time_factor - 1, 0))
+        return padded.flatten(1, 3).unflatten(1, (self.outputs, -1)).mean(dim=2)
+
+
+class MidBlock(nn.Module):
+    """Residual, attention, residual."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.attentions = nn.ModuleList([AttentionBlock(channels)])
+        self.resnets = nn.ModuleList([ResidualBlock(channels, channels) for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape."""
+        return self.resnets[1](self.attentions[0](self.resnets[0](x)))  # type: ignore[no-any-return]
+
+
+class Encoder(nn.Module):
+    """The convolutional part; (1, 3 * patch^2, h, w) -> (1, 2 * z_dim, h / f, w / f)."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        widths = [config.base_dim, *(config.base_dim * m for m in config.dim_mult)]
+        last = len(config.dim_mult) - 1
+        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList(
+            [
+                DownBlock(
+                    widths[i],
+                    widths[i + 1],
+                    config.num_res_blocks,
+                    space=i != last,
+                    time=i != last and config.temperal_downsample[i],
+                )
+                for i in range(last + 1)
+            ]
+        )
+        self.mid_block = MidBlock(widths[-1])
+        self.norm_out = ChannelNorm(widths[-1])
+        self.conv_out = nn.Conv2d(widths[-1], 2 * config.z_dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        x = self.conv_in(x)
+        for block in self.down_blocks:
+            x = block(x)
+        return self.conv_out(F.silu(self.norm_out(self.mid_block(x))))  # type: ignore[no-any-return]
+
+
+class FirstFrameVae(nn.Module):
+    """u8 picture -> normalised latent, the mode of the posterior."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.quant_conv = nn.Conv2d(2 * config.z_dim, config.z_dim, 1)
+        """Folded: the mean half of the stored layer, then (z - latents_mean) / latents_std."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """RGB u8 (H, W, 3) -> (z_dim, 1, H / f, W / f)."""
+        pixels = picture.permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
+        patch = self.config.patch_size
+        # Stored order within a patch is (channel, column, row); pixel_unshuffle gives (channel, row, column).
+        cells = F.pixel_unshuffle(pixels, patch).unflatten(1, (3, patch, patch))
+        latents: Tensor = self.quant_conv(self.encoder(cells.transpose(2, 3).flatten(1, 3)))
+        return latents.transpose(0, 1)
+
+
+def checkpoint_shapes(vae: FirstFrameVae) -> dict[str, torch.Size]:
+    """The shapes a checkpoint must have for the folded encoder."""
+    shapes = {}
+    for name, tensor in vae.state_dict().items():
+        shape = tensor.shape
+        if name == "quant_conv.weight":
+            shape = torch.Size((2 * shape[0], *shape[1:]))
+        elif name == "quant_conv.bias":
+            shape = torch.Size((2 * shape[0],))
+        if _is_temporal(name):
+            if tensor.ndim == 4:  # 2-D kernel <- 3-D kernel
+                depth = 1 if shape[-1] == 1 else 3
+                shape = torch.Size((shape[0], shape[1], depth, *shape[2:]))
+            elif name.endswith("gamma"):
+                shape = torch.Size((*shape, 1))
+        shapes[name] = shape
+    return shapes
+
+
+def fold(name: str, tensor: Tensor, config: VaeConfig) -> Tensor:
+    """A stored tensor as the folded encoder wants it."""
+    if _is_temporal(name):
+        if name.endswith("gamma"):
+            tensor = tensor.flatten(1).unsqueeze(-1)
+        elif tensor.ndim == 5:
+            tensor = tensor[:, :, -1]
+    if name.startswith("quant_conv."):
+        mean, std = torch.tensor(config.latents_mean), torch.tensor(config.latents_std)
+        tensor = tensor[: config.z_dim]
+        if name.endswith("bias"):
+            return (tensor.float() - mean) / std
+        return tensor.float() / std.reshape(-1, 1, 1, 1)
+    return tensor
+
+
+def _is_temporal(name: str) -> bool:
+    """Whether upstream stores the tensor with a time axis; attention and resampling work frame by frame."""
+    return ".attentions." not in name and ".resample." not in name
