@@ -74,7 +74,7 @@ class Thresholds:
     """The numbers the machine compares with."""
 
     resume_tolerance: float
-    """rad; largest distance of the due target from the measured pose at which a chunk is followed at once."""
+    """rad; largest distance of the due target from the measured pose at which a fresh chunk is followed."""
     approach_tolerance: float
     """rad; distance of the due target from the commanded pose at which an approach has arrived."""
     approach_timeout: float
@@ -171,6 +171,9 @@ class Machine:
         )
         if near:
             self._enter(seen.now, State.RUNNING, f"arrived at chunk {seen.chunk}")
+        elif seen.chunk > self._chunk and seen.from_measured <= self.thresholds.resume_tolerance:
+            # A policy that plans a swift motion from wherever the arm is would outrun an approach for ever.
+            self._enter(seen.now, State.RUNNING, f"chunk {seen.chunk} starts near the measured pose")
         elif seen.now - self._since > self.thresholds.approach_timeout:
             text = (
                 f"the target was not reached within approach_timeout {self.thresholds.approach_timeout:g} s; "

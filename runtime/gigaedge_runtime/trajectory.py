@@ -102,10 +102,6 @@ class Schedule:
             np.subtract(commanded, self._offset, out=self._offset)
             self._taken = now
 
-    def due(self, now: float) -> bool:
-        """True while the newest trajectory has an action for `now`, s."""
-        return self._trajectory is not None and self._trajectory.due(now)
-
     def target(self, now: float, out: Array) -> Array:
         """The bare target of the newest trajectory at `now` into `out`, shape (d,). Needs one accepted."""
         if self._trajectory is None:
