@@ -168,6 +168,8 @@ class _Run:
                 child.close()
             for fd in run._fds:
                 os.close(fd)
+            # The mapping goes now, not when the last traceback that mentions this run does.
+            del run._board
 
     def start_policy(self) -> None:
         """Wait for the arms, then start the policy and wait for it. Raises what a child ended with."""
@@ -201,7 +203,8 @@ class _Run:
         """Order an end and wait for it: control first, it needs the arms to come to rest."""
         self._ended = monotonic()
         self._board.order.give(Order.STOP)
-        self._control.join(_CONTROL_JOIN)
+        # A control process that never came up has no arms to bring to rest.
+        self._control.join(_CONTROL_JOIN if self._status().phase >= Phase.READY else _POLL)
         if self._policy is not None:
             self._policy.join(_POLICY_JOIN)
 
