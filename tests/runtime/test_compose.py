@@ -48,7 +48,10 @@ def reference(images, width, height, layout):
     high, left, right = (images[role] for role in CAMERA_ROLES)
     if layout == "horizontal":
         h, w, _ = high.shape
-        views = [np.asarray(Image.fromarray(v).resize((w, h), resample=Image.BILINEAR)) for v in (high, left, right)]
+        views = [
+            np.asarray(Image.fromarray(v).resize((w, h), resample=Image.BILINEAR))
+            for v in (high, left, right)
+        ]
         strip = np.concatenate(views, axis=1)
         return np.asarray(Image.fromarray(strip).resize((width, height), resample=Image.BILINEAR))
     top, middle = height // 2, width // 2
@@ -124,7 +127,9 @@ def test_a_view_that_is_not_contiguous_is_the_same_picture():
 )
 def test_a_wrong_picture_is_named(wrong):
     images = pictures([(64, 48)] * 3) | {"cam_left_wrist": wrong}
-    with pytest.raises(ObservationError, match="cam_left_wrist: expected an RGB picture, uint8.*got") as caught:
+    with pytest.raises(
+        ObservationError, match=r"cam_left_wrist: expected an RGB picture, uint8.*got"
+    ) as caught:
         Compositor((32, 32)).compose(images)
     assert str(wrong.shape) in str(caught.value)
     assert str(wrong.dtype) in str(caught.value)
