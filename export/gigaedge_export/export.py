@@ -15,6 +15,7 @@ import onnx
 import torch
 from gigaedge.bundle import (
     ActionInfo,
+    FidelityInfo,
     FileInfo,
     GraphInfo,
     Manifest,
@@ -104,10 +105,12 @@ def export_bundle(
     *,
     replace: bool = False,
     progress: Progress = lambda what: None,
+    prove: Callable[[Path], FidelityInfo] | None = None,
 ) -> list[str]:
     """Write a bundle to `out`, whole or not at all; return notices for the person.
 
-    Raises InputError for options that do not fit the checkpoint.
+    `prove` compares the finished bundle, before it is put in place, and raises when it is wrong; what it returns
+    goes into the manifest. Raises InputError for options that do not fit the checkpoint.
     """
     transformer, vae, stats = checkpoint.transformer, checkpoint.vae, checkpoint.stats
     geometry = _geometry(checkpoint, options)
@@ -167,6 +170,9 @@ def export_bundle(
             precision=PrecisionInfo(recipe="fp32"),
         )
         write_manifest(folder, manifest)
+        if prove is not None:
+            progress("comparing with PyTorch")
+            write_manifest(folder, manifest.model_copy(update={"fidelity": prove(folder)}))
     return notices
 
 

@@ -48,7 +48,8 @@ class Chunk:
     timings: dict[str, float]
     """Seconds per stage: `context` (picture to cache), `steps` (all sampler steps)."""
     intermediate: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """On request: `ref_latents` (1, C, 1, h, w), `velocity` (steps, chunk, width), `context.*` keys and values."""
+    """On request: `ref_latents` (1, C, 1, h, w), `velocity` (steps, chunk, width), `trajectory` (steps + 1, chunk,
+    width), and `context.LAYER.key` and `.value` (heads, tokens, head_dim)."""
 
 
 class Policy:
@@ -134,13 +135,16 @@ class Policy:
         self._context.run()
         middle = perf_counter()
         self._actions[0].update_inplace(np.ascontiguousarray(noise, np.float32))
-        velocities = []
+        recorded: dict[str, list[NDArray[np.float32]]] = {"velocity": [], "trajectory": []}
+        if intermediate:
+            recorded["trajectory"].append(_copy(self._actions[0]))
         row = self._step.buffers["row"]
         for index in range(self.schedule.steps):
             row.update_inplace(np.array([self.schedule.first_row + index], np.int64))
             self._step.run(self._bindings[index % 2])
             if intermediate:
-                velocities.append(_copy(self._step.buffers["velocity"]))
+                recorded["velocity"].append(_copy(self._step.buffers["velocity"]))
+                recorded["trajectory"].append(_copy(self._actions[(index + 1) % 2]))
         actions = _copy(self._step.buffers["targets"])
         end = perf_counter()
         return Chunk(
@@ -148,14 +152,15 @@ class Policy:
             normalized=_copy(self._actions[self.schedule.steps % 2]),
             rate_hz=action.rate_hz,
             timings={"context": middle - begin, "steps": end - middle},
-            intermediate=self._intermediate(velocities) if intermediate else {},
+            intermediate=self._intermediate(recorded) if intermediate else {},
         )
 
-    def _intermediate(self, velocities: list[NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def _intermediate(self, recorded: dict[str, list[NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
         buffers = self._context.buffers
         outputs = {name: _copy(buffers[name]) for name in self.manifest.graphs["context"].outputs}
         latents = outputs.pop("latents")
-        return {"ref_latents": latents[np.newaxis], "velocity": np.stack(velocities), **outputs}
+        steps = {name: np.stack(arrays) for name, arrays in recorded.items()}
+        return {"ref_latents": latents[np.newaxis], **steps, **outputs}
 
     def _check(self, observation: Observation) -> None:
         view, action = self.manifest.view, self.manifest.action

@@ -1,0 +1,86 @@
+"""One chunk in plain PyTorch, everything recomputed at every step: what an exported bundle is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gigaedge.robot import DELTA_MASK, ROBOT_DIM
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gigaedge_export.export import LoadedCheckpoint
+from gigaedge_export.joint import joint_forward
+from gigaedge_export.layers import KeyValue
+from gigaedge_export.sampler import Schedule
+
+
+@torch.no_grad()
+def reference_chunk(
+    checkpoint: LoadedCheckpoint,
+    schedule: Schedule,
+    *,
+    composite: NDArray[np.uint8],
+    state: NDArray[np.float32],
+    prompt: NDArray[np.float32],
+    noise: NDArray[np.float32],
+) -> dict[str, NDArray[np.float32]]:
+    """Latents, context, velocities, trajectory and actions of one observation.
+
+    Shapes: composite (H, W, 3), state (14,), prompt (tokens, text_dim), noise (chunk, channels). Keys and shapes of
+    the result are those of `gigaedge infer --intermediate`: `ref_latents`, `context.LAYER.key` and `.value`,
+    `velocity`, `trajectory`, `action`.
+    """
+    model, stats = checkpoint.transformer, checkpoint.stats
+    low, high = torch.tensor(stats.state_q01), torch.tensor(stats.state_q99)
+    raw = torch.from_numpy(state)
+    normalized = (raw - low) / (high - low).clamp_min(1e-8) * 2 - 1
+    padded = torch.zeros(1, model.config.in_action_channels)
+    padded[0, :ROBOT_DIM] = normalized
+    latents = checkpoint.vae(torch.from_numpy(composite))
+    text = torch.from_numpy(prompt)
+    x = torch.from_numpy(noise)
+    trajectory, velocities = [x], []
+    for timestep, delta in zip(schedule.timesteps, schedule.deltas, strict=True):
+        output = joint_forward(
+            model,
+            reference=latents,
+            future=latents[:, :0],
+            state=padded,
+            actions=x,
+            prompt=text,
+            action_timestep=torch.tensor(timestep),
+            video_timestep=torch.tensor(timestep),
+        )
+        x = x + float(delta) * output.action
+        velocities.append(output.action)
+        trajectory.append(x)
+    low, high = torch.tensor(stats.action_q01), torch.tensor(stats.action_q99)
+    predicted = (x[:, :ROBOT_DIM] + 1) / 2 * (high - low).clamp_min(1e-8) + low
+    action = predicted + raw * torch.tensor(DELTA_MASK, dtype=torch.float32)
+    return {
+        "ref_latents": latents.unsqueeze(0).numpy(),
+        **_context(checkpoint, latents, padded, text),
+        "velocity": torch.stack(velocities).numpy(),
+        "trajectory": torch.stack(trajectory).numpy(),
+        "action": action.numpy(),
+    }
+
+
+def _context(
+    checkpoint: LoadedCheckpoint, latents: Tensor, state: Tensor, prompt: Tensor
+) -> Mapping[str, NDArray[Any]]:
+    """Keys and values of state and image tokens, per layer."""
+    model = checkpoint.transformer
+    groups = model.context_groups(latents, state)
+    conditions = {name: model.condition(name, torch.zeros(())) for name in model.experts}
+    texts: dict[str, list[KeyValue]] = {name: model.text(name, prompt) for name in model.experts}
+    arrays = {}
+    for layer, block in enumerate(model.blocks):
+        modulations = [conditions[group.expert].layers[layer] for group in groups]
+        groups, own = block(groups, modulations, [texts[group.expert][layer] for group in groups])
+        arrays[f"context.{layer:02d}.key"] = own.key.numpy()
+        arrays[f"context.{layer:02d}.value"] = own.value.numpy()
+    return arrays

@@ -1,0 +1,64 @@
+"""The command line. Heavy packages are imported inside the commands, so that `--help` is quick.
+
+Exit codes: 0 done, 1 a check failed, 2 bad input, 3 a device failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import gigaedge
+from gigaedge.cli import calibrate, demo, export, policy, run
+from gigaedge.errors import GigaedgeError
+
+app = typer.Typer(
+    name="gigaedge",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="GigaWorld-Policy on the robot: export a checkpoint to ONNX, verify it, and drive PiPER arms with it.",
+    epilog="Start with `gigaedge demo`: it needs no hardware.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (demo, export, policy, run):
+    module.register(app)
+app.add_typer(calibrate.app, name="calibrate")
+
+_debug = False
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gigaedge {gigaedge.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+def main() -> None:
+    """Run the command line; every error on purpose becomes one line on stderr and its exit code."""
+    try:
+        app()
+    except GigaedgeError as error:
+        if _debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if _debug:
+            raise
+        text = " ".join(str(error).split())
+        typer.echo(f"error: {type(error).__name__}: {text} (gigaedge --debug ... shows where)", err=True)
+        sys.exit(1)

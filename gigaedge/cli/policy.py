@@ -1,0 +1,153 @@
+"""`gigaedge inspect`, `infer`, `verify`: looking at a bundle, asking it, judging it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gigaedge.cli.common import BundleArgument, JsonOption, needs, print_json, print_table, report_checks
+from gigaedge.errors import CheckFailedError, InputError, ObservationError
+from gigaedge.robot import CAMERA_ROLES
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("inspect", epilog="Example: `gigaedge inspect bundle --check`")(inspect_command)
+    app.command("infer", epilog="Example: `gigaedge infer bundle obs.safetensors --out chunk.safetensors`")(
+        infer_command
+    )
+    app.command("verify", epilog="Example: `gigaedge verify bundle --golden tests/golden/gwp0-tiny`")(
+        verify_command
+    )
+
+
+def inspect_command(
+    bundle: BundleArgument,
+    check: Annotated[bool, typer.Option("--check", help="Hash the weights too, however large.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Say what a bundle is: model, sizes, precision, sampler, prompts, fidelity. Verifies its checksums."""
+    from gigaedge.bundle import open_bundle
+
+    manifest = open_bundle(bundle, check_weights=check).manifest
+    if json:
+        print_json(manifest.model_dump(mode="json", by_alias=True))
+        return
+    sampler, view, action = manifest.sampler, manifest.view, manifest.action
+    counts = ", ".join(str(schedule.steps) for schedule in sampler.schedules)
+    rows = [
+        ["model", f"{manifest.model.generation}, {manifest.model.parameters:,} weights"],
+        ["written", f"{manifest.created} by gigaedge {manifest.gigaedge}, opset {manifest.opset}"],
+        ["precision", manifest.precision.recipe],
+        ["sampler", f"{sampler.solver}, steps {counts}, shift {sampler.shift}, timesteps {sampler.timestep_rounding}"],
+        ["view", f"{view.width}x{view.height} {view.layout} of {', '.join(view.roles)}"],
+        ["action", f"{action.chunk} x {len(action.names)} at {action.rate_hz:g} Hz, replan after {action.replan_after}"],
+        ["prompts", f"{', '.join(manifest.prompts.names)} ({manifest.prompts.length} x {manifest.prompts.width})"],
+        *([info.file, f"{info.bytes / 1e6:.2f} MB"] for info in manifest.files()),
+    ]
+    if manifest.fidelity is not None:
+        rows += [
+            [f"fidelity: {row.stage}", f"relative L2 {row.relative_l2:.1e}, max abs {row.max_abs:.1e}"]
+            for row in manifest.fidelity.stages
+        ]
+    print_table(str(bundle), ["", ""], rows)
+
+
+def infer_command(
+    bundle: BundleArgument,
+    observation: Annotated[
+        Path,
+        typer.Argument(
+            help="safetensors with image.cam_high, image.cam_left_wrist, image.cam_right_wrist, state; "
+            "optional noise, prompt_embeds.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="safetensors file to write.", show_default=False)],
+    prompt: Annotated[str | None, typer.Option(help="Prompt of the bundle; wins over the observation's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampler steps; default: the bundle's first.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the noise when the observation has none.")] = 0,
+    provider: Annotated[str, typer.Option(help="cpu, cuda or tensorrt.")] = "cpu",
+    intermediate: Annotated[
+        bool, typer.Option("--intermediate", help="Also write ref_latents, velocity and trajectory.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run one chunk: composite the views, sample, write `composite`, `action_normalized` and `action`."""
+    with needs("robot,cpu"):
+        import numpy as np
+        from gigaedge_runtime.compose import Compositor
+        from gigaedge_runtime.policy import Observation, Policy
+        from gigaedge_runtime.sessions import PROVIDERS
+
+    from gigaedge.files import read_tensors, write_tensors
+
+    if provider not in PROVIDERS:
+        raise InputError(f"--provider {provider}: expected {', '.join(PROVIDERS)}")
+    tensors = read_tensors(observation)
+    keys = [*(f"image.{role}" for role in CAMERA_ROLES), "state"]
+    missing = [key for key in keys if key not in tensors]
+    if missing:
+        raise ObservationError(f"{observation}: key {missing[0]} is missing; it needs {', '.join(keys)}")
+    policy = Policy.load(bundle, prompt=prompt, steps=steps, provider=provider, seed=seed)  # type: ignore[arg-type]
+    if prompt is None and "prompt_embeds" in tensors:
+        policy.set_prompt_embedding(tensors["prompt_embeds"])
+    view = policy.manifest.view
+    images: dict[Any, Any] = {role: tensors[f"image.{role}"] for role in CAMERA_ROLES}
+    composite = Compositor((view.width, view.height), view.layout).compose(images)
+    noise = tensors.get("noise")
+    if noise is not None and noise.ndim == 3 and noise.shape[0] == 1:
+        noise = noise[0]
+    chunk = policy.chunk(
+        Observation(composite, tensors["state"], noise), intermediate=intermediate  # type: ignore[arg-type]
+    )
+    if not np.isfinite(chunk.actions).all():
+        raise CheckFailedError(f"{bundle}: the policy answered with values that are not finite; nothing was written")
+    extra = {key: chunk.intermediate[key] for key in ("ref_latents", "velocity", "trajectory") if intermediate}
+    write_tensors(
+        out,
+        {
+            "composite": composite,
+            "action_normalized": chunk.normalized[np.newaxis],
+            "action": chunk.actions,
+            **extra,
+        },
+    )
+    timings = {stage: seconds * 1e3 for stage, seconds in chunk.timings.items()}
+    if json:
+        print_json({"out": str(out), "action_shape": list(chunk.actions.shape), "milliseconds": timings})
+    else:
+        stages = ", ".join(f"{stage} {value:.1f} ms" for stage, value in timings.items())
+        typer.echo(f"{out}: {chunk.actions.shape[0]} actions x {chunk.actions.shape[1]}; {stages}")
+
+
+def verify_command(
+    bundle: BundleArgument,
+    golden: Annotated[Path | None, typer.Option(help="Folder with a recording of upstream (io.safetensors).")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint the bundle was made from.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Largest relative L2 that passes.", min=0.0)] = 1e-4,
+    json: JsonOption = False,
+) -> None:
+    """Compare a bundle stage by stage with upstream's recording or with PyTorch; exit 1 beyond the tolerance."""
+    if (golden is None) == (checkpoint is None):
+        raise InputError("verify needs either --golden DIR or --checkpoint DIR")
+    with needs("robot,export,cpu" if checkpoint else "robot,cpu"):
+        from gigaedge.cli import proof
+
+        if golden is not None:
+            checks = proof.against_golden(bundle, golden, tolerance)
+            title = f"{bundle} against {golden}"
+        else:
+            from gigaedge_export.checkpoint import CheckpointPaths
+            from gigaedge_export.export import load_checkpoint
+
+            loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), lambda what: None)  # type: ignore[arg-type]
+            checks = proof.against_checkpoint(bundle, loaded, tolerance)
+            title = f"{bundle} against PyTorch"
+    if not report_checks(title, checks, tolerance, json):
+        failed = next(check for check in checks if not check.passed)
+        raise CheckFailedError(
+            f"{failed.row.stage}: relative L2 {failed.row.relative_l2:.1e} is beyond {tolerance:.0e}"
+        )

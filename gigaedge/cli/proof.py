@@ -1,0 +1,190 @@
+"""Comparing a bundle with golden recordings and with PyTorch, stage by stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gigaedge_runtime.compose import Compositor
+from gigaedge_runtime.policy import Chunk, Observation, Policy
+from numpy.typing import NDArray
+
+from gigaedge.bundle import FidelityInfo, open_bundle
+from gigaedge.errors import CheckFailedError, InputError
+from gigaedge.fidelity import TOLERANCE, Check, compare, compare_picture, summary, worst
+from gigaedge.files import read_tensors, sha256
+from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
+
+if TYPE_CHECKING:
+    from gigaedge_export.export import LoadedCheckpoint
+
+PROOF_SEED = 2026
+
+
+def against_golden(bundle: Path, golden: Path, tolerance: float = TOLERANCE) -> list[Check]:
+    """Compare with a recording of the upstream implementation: composite, latents, velocities, actions.
+
+    A bundle with bf16-rounded timesteps is compared with the recording's `trajectory_bf16_timesteps`, from which
+    velocities and actions follow. When the folder also holds the checkpoint and PyTorch is installed, the joint
+    forward with future video tokens is compared, too.
+    """
+    io = read_golden(golden)
+    policy = Policy.load(bundle, steps=len(io["timesteps"]))
+    policy.set_prompt_embedding(io["prompt_embeds"])
+    view = policy.manifest.view
+    images = {role: io[f"image.{role}"] for role in CAMERA_ROLES}
+    composite = Compositor((view.width, view.height), view.layout).compose(images)  # type: ignore[arg-type]
+    if composite.shape != io["composite"].shape:
+        raise InputError(
+            f"{golden}: its composite is {io['composite'].shape}, the bundle's is {composite.shape}; "
+            "export with the --view-size of the recording"
+        )
+    # The network is judged on the recorded picture, the compositor by itself.
+    chunk = policy.chunk(Observation(io["composite"], io["state"], io["noise"][0]), intermediate=True)
+    rounded = policy.manifest.sampler.timestep_rounding == "bf16"
+    trajectory = io["trajectory_bf16_timesteps" if rounded else "trajectory"]
+    velocity = io["velocity"]
+    action = io["action"]
+    if rounded:
+        deltas = np.diff(io["sigmas"])[:, np.newaxis, np.newaxis]
+        velocity = np.diff(trajectory.astype(np.float64), axis=0) / deltas
+        action = denormalized(policy, trajectory[-1], io["state"])
+    checks = [
+        compare_picture("composite", composite, io["composite"]),
+        *_compare_chunk(chunk, io["ref_latents"], velocity, trajectory, action, tolerance),
+    ]
+    if "joint.video_velocity" in io and (golden / "transformer" / "config.json").is_file():
+        checks += _joint(golden, io, tolerance)
+    return checks
+
+
+def against_checkpoint(bundle: Path, loaded: LoadedCheckpoint, tolerance: float = TOLERANCE) -> list[Check]:
+    """Compare with our PyTorch modules on a random picture, state and noise, for every step count."""
+    from gigaedge_export.reference import reference_chunk
+    from gigaedge_export.sampler import schedule
+
+    manifest = open_bundle(bundle).manifest
+    sources = {source.name: source.sha256 for source in manifest.source}
+    for name, path in loaded.paths.files().items():
+        if sources.get(name) != sha256(path):
+            raise InputError(f"{path}: the bundle {bundle} was not made from this file; pass its own checkpoint")
+    prompt = read_tensors(bundle / manifest.prompts.file)[manifest.prompts.names[0]]
+    random = np.random.default_rng(PROOF_SEED)
+    low, high = np.array(manifest.state.q01), np.array(manifest.state.q99)
+    state = (low + (high - low) * random.random(ROBOT_DIM)).astype(np.float32)
+    composite = random.integers(0, 256, (manifest.view.height, manifest.view.width, 3), np.uint8)
+    noise = random.standard_normal((manifest.action.chunk, manifest.action.width), np.float32)
+    checks: list[Check] = []
+    for info in manifest.sampler.schedules:
+        policy = Policy.load(bundle, steps=info.steps)
+        chunk = policy.chunk(Observation(composite, state, noise), intermediate=True)
+        exact = schedule(info.steps, manifest.sampler.shift, manifest.sampler.timestep_rounding)
+        expected = reference_chunk(
+            loaded, exact, composite=composite, state=state, prompt=prompt, noise=noise
+        )
+        if not checks:
+            context = [name for name in expected if name.startswith("context.")]
+            checks += [
+                worst(
+                    "context",
+                    [compare(name[8:], chunk.intermediate[name], expected[name], tolerance) for name in context],
+                )
+            ]
+        rows = _compare_chunk(
+            chunk,
+            expected["ref_latents"],
+            expected["velocity"],
+            expected["trajectory"],
+            expected["action"],
+            tolerance,
+        )
+        checks += rows if len(checks) == 1 else rows[1:]
+    return checks
+
+
+def prove(bundle: Path, loaded: LoadedCheckpoint) -> FidelityInfo:
+    """Compare with PyTorch and raise CheckFailedError unless every stage agrees."""
+    checks = against_checkpoint(bundle, loaded)
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        row = failed[0].row
+        raise CheckFailedError(
+            f"the exported graphs disagree with PyTorch: {row.stage} has relative L2 {row.relative_l2:.1e} "
+            f"(limit {TOLERANCE:.0e}); nothing was written"
+        )
+    return summary("PyTorch", checks)
+
+
+def read_golden(folder: Path) -> dict[str, NDArray[Any]]:
+    """The recording in `folder/io.safetensors`."""
+    io = read_tensors(folder / "io.safetensors")
+    wanted = {"composite", "ref_latents", "state", "prompt_embeds", "noise", "velocity", "trajectory", "action"}
+    missing = sorted((wanted | {f"image.{role}" for role in CAMERA_ROLES}) - io.keys())
+    if missing:
+        raise InputError(f"{folder}/io.safetensors: key {missing[0]} is missing; this is no golden recording")
+    return dict(io)
+
+
+def denormalized(
+    policy: Policy, normalized: NDArray[np.float32], state: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Sampler output (chunk, width) -> absolute actions (chunk, 14)."""
+    action = policy.manifest.action
+    low, high = np.array(action.q01), np.array(action.q99)
+    predicted = (normalized[:, :ROBOT_DIM].astype(np.float64) + 1) / 2 * np.maximum(high - low, 1e-8) + low
+    return predicted + state * np.array(action.delta)  # type: ignore[no-any-return]
+
+
+def _compare_chunk(
+    chunk: Chunk,
+    latents: NDArray[Any],
+    velocity: NDArray[Any],
+    trajectory: NDArray[Any],
+    action: NDArray[Any],
+    tolerance: float,
+) -> list[Check]:
+    found = chunk.intermediate
+    steps = len(velocity)
+    per_step = [compare(f"step {i}", found["velocity"][i], velocity[i], tolerance) for i in range(steps)]
+    return [
+        compare("latents", found["ref_latents"], latents, tolerance),
+        worst(f"velocity/{steps}", per_step),
+        compare(f"trajectory/{steps}", found["trajectory"], trajectory, tolerance),
+        compare(f"action/{steps}", chunk.actions, action, tolerance),
+    ]
+
+
+def _joint(golden: Path, io: dict[str, NDArray[Any]], tolerance: float) -> list[Check]:
+    """The joint forward of our PyTorch modules against the recording; nothing where PyTorch is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return []
+    from gigaedge_export.checkpoint import load_transformer
+    from gigaedge_export.joint import joint_forward
+
+    model = load_transformer(golden / "transformer")
+    tensors = {name: torch.from_numpy(array) for name, array in io.items()}
+    per_token = tensors["joint.timestep"][0]
+    first_action = per_token.shape[0] - _future_tokens(model.config.patch_size, io) - io["noise"].shape[1]
+    with torch.no_grad():
+        output = joint_forward(
+            model,
+            reference=tensors["ref_latents"],
+            future=tensors["joint.future_latents"],
+            state=tensors["state_normalized"].unsqueeze(0),
+            actions=tensors["noise"],
+            prompt=tensors["prompt_embeds"],
+            action_timestep=per_token[first_action : first_action + 1],
+            video_timestep=per_token[-1:],
+        )
+    return [
+        compare("joint action", output.action.numpy(), io["joint.action_velocity"], tolerance),
+        compare("joint video", output.video.numpy(), io["joint.video_velocity"], tolerance),
+    ]
+
+
+def _future_tokens(patch: tuple[int, int, int], io: dict[str, NDArray[Any]]) -> int:
+    frames, height, width = io["joint.future_latents"].shape[-3:]
+    return frames * (height // patch[1]) * (width // patch[2])
