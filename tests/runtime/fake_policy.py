@@ -1,4 +1,4 @@
-"""A policy process with the real cameras, pacing and mailbox, and a planner that needs no bundle: MODE --launch FD."""
+"""The policy process with a planner that needs no bundle; everything else is real. MODE --launch FD"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run_site` in a process of its own, to be interrupted or killed: SITE REPORT. Prints the children's pids."""
+"""`run_site` in a process of its own, to be interrupted or killed. Prints the children's pids. SITE REPORT"""
 
 from __future__ import annotations
 

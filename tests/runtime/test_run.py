@@ -1,4 +1,4 @@
-"""Three processes, simulated arms behind the real SDK, simulated cameras behind librealsense; what kills what."""
+"""Three processes, simulated arms behind the real SDK and cameras behind librealsense; what kills what."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def site_data(arms: list[dict[str, Any]], **sections: Any) -> dict[str, Any]:
     return {
         "schema": 1,
         "bundle": "no-such-bundle",
-        "cameras": [
-            {"role": role, "driver": "sim", "width": 160, "height": 120} for role in CAMERA_ROLES
-        ],
+        "cameras": [{"role": role, "driver": "sim", "width": 160, "height": 120} for role in CAMERA_ROLES],
         "arms": arms,
         "timing": {"replan_after": 15},
         **sections,
@@ -165,8 +163,8 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
     assert policy is not None
     assert (result.ended_by, result.error) == ("duration", None)
     assert result.duration == pytest.approx(2.5, abs=0.3)
-    assert [change.state for change in control.states][0] == "approach"
-    assert [change.state for change in control.states][-2:] == ["running", "stopped"]
+    states = [change.state for change in control.states]
+    assert (states[0], states[-2:]) == ("approach", ["running", "stopped"])
     assert control.fault is None
     assert control.enabled == {"left": True, "right": True}
     assert policy.chunks == result.chunks >= 4
