@@ -55,7 +55,10 @@ def load() -> ModuleType:
 
 
 def context() -> Any:
-    """The `pyrealsense2.context` of this process, made at the first call. Raises CameraError as `load` does."""
+    """The `pyrealsense2.context` of this process, made at the first call.
+
+    Raises CameraError as `load` does.
+    """
     global _context
     with _lock:
         if _context is None:

@@ -94,8 +94,12 @@ class LimitsConfig(_Strict):
     """m; 0.07 for the small gripper, 0.1 for the large one."""
     gripper_velocity: Positive = 0.2
     """m/s."""
+    gripper_acceleration: Positive = 2.0
+    """m/s^2, used to come to a stop."""
     gripper_effort: float = Field(1.0, ge=0.0, le=5.0)
     """N*m."""
+    tracking_error: Annotated[float, Field(gt=0, le=3.0)] = 0.6
+    """rad; an arm whose joint is further than this from its command is at fault (blocked, or not obeying)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> LimitsConfig:
@@ -123,6 +127,10 @@ class TimingConfig(_Strict):
     """Actions of a chunk that are played before the next chunk should take over."""
     resume_tolerance: Positive = 0.35
     """rad; a held arm resumes only on a chunk whose due action is this near to the measured pose."""
+    approach_tolerance: Positive = 0.05
+    """rad; the approach has arrived when every joint's command is this near to the due action."""
+    handover: float = Field(0.15, ge=0.0, le=1.0)
+    """How long the step between two chunks is faded out; 0: at once, within the limits."""
     startup_timeout: Positive = 30.0
     approach_timeout: Positive = 20.0
 

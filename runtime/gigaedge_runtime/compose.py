@@ -54,7 +54,7 @@ class Compositor:
             strip = Image.new("RGB", (high.width * 3, high.height))
             for column, view in enumerate((high, left, right)):
                 strip.paste(_resize(view, high.size), (column * high.width, 0))
-            self._out[...] = _resize(strip, self.size_wh)
+            self._out[...] = np.asarray(_resize(strip, self.size_wh))
             return self._out
         top, middle = height // 2, width // 2
         self._out[:top] = _cover(high, width, top)
@@ -69,12 +69,13 @@ def _picture(images: Mapping[CameraRole, NDArray[np.uint8]], role: CameraRole) -
         raise ObservationError(f"{role}: no picture; a composite needs {', '.join(CAMERA_ROLES)}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ObservationError(
-            f"{role}: expected an RGB picture, uint8 of shape (height, width, 3); got {image.dtype} {image.shape}"
+            f"{role}: expected an RGB picture, uint8 of shape (height, width, 3); "
+            f"got {image.dtype} {image.shape}"
         )
     return Image.fromarray(image)
 
 
-def _cover(image: Image.Image, width: int, height: int) -> Image.Image:
+def _cover(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
     """Scale until both sides cover the tile, then cut the centre.
 
     The order of the floating point operations matters: it decides which way a half pixel is rounded.
@@ -84,7 +85,7 @@ def _cover(image: Image.Image, width: int, height: int) -> Image.Image:
     else:
         size = (round(height / image.height * image.width), height)
     left, upper = (size[0] - width) // 2, (size[1] - height) // 2
-    return _resize(image, size).crop((left, upper, left + width, upper + height))
+    return np.asarray(_resize(image, size).crop((left, upper, left + width, upper + height)))
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:

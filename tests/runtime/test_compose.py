@@ -128,7 +128,7 @@ def test_a_view_that_is_not_contiguous_is_the_same_picture():
 def test_a_wrong_picture_is_named(wrong):
     images = pictures([(64, 48)] * 3) | {"cam_left_wrist": wrong}
     with pytest.raises(
-        ObservationError, match="cam_left_wrist: expected an RGB picture, uint8.*got"
+        ObservationError, match=r"cam_left_wrist: expected an RGB picture, uint8.*got"
     ) as caught:
         Compositor((32, 32)).compose(images)
     assert str(wrong.shape) in str(caught.value)

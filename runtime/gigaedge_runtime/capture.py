@@ -1,0 +1,181 @@
+"""All cameras of a cell together: the newest picture of each, or the reason why there is no observation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigaedge.clock import Clock, monotonic
+from gigaedge.errors import CameraError, ConfigError
+from gigaedge.robot import CameraRole
+from gigaedge.site import CameraConfig
+from gigaedge_runtime.devices import Camera, Frame
+
+
+@dataclass(frozen=True)
+class CapturedViews:
+    """The newest frame of every camera, none too old and all near enough in time."""
+
+    frames: Mapping[CameraRole, Frame]
+    age: float
+    """Of the oldest picture since its exposure, s."""
+    skew: float
+    """Between the first and the last exposure, s."""
+    fresh: bool
+    """At least one picture was not in the views that `observe` returned before."""
+
+    @property
+    def captured(self) -> float:
+        """Exposure of the oldest picture, s on CLOCK_MONOTONIC."""
+        return min(frame.captured for frame in self.frames.values())
+
+    @property
+    def images(self) -> dict[CameraRole, NDArray[np.uint8]]:
+        """RGB uint8 pictures of shape (height, width, 3), for the compositor."""
+        return {role: frame.image for role, frame in self.frames.items()}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why there is no observation now; a later one may be good again."""
+
+    reason: Literal["missing", "stale", "skew"]
+    role: CameraRole
+    """The camera without a picture, with the oldest one, or with the earliest exposure."""
+    value: float
+    """Age (stale) or skew (skew), s; 0 when missing."""
+    limit: float
+    """What `value` was compared with, s; 0 when missing."""
+
+    def __str__(self) -> str:
+        if self.reason == "missing":
+            return f"{self.role}: no picture yet"
+        what = "old" if self.reason == "stale" else "behind another camera's"
+        value, limit = round(self.value * 1e3), round(self.limit * 1e3)
+        return f"{self.role}: picture is {value} ms {what}; at most {limit} ms allowed"
+
+
+class Startable(Protocol):
+    """Something that must run while the cameras do, such as the host of simulated ones."""
+
+    def start(self) -> None:
+        """Begin. Raises CameraError."""
+
+    def stop(self) -> None:
+        """End; may be called more than once."""
+
+
+class CameraSet:
+    """Cameras that are started, observed and stopped together; one thread calls it.
+
+    A context manager: entering starts the cameras (all or none), leaving stops them.
+    """
+
+    def __init__(self, cameras: Sequence[Camera], host: Startable | None = None) -> None:
+        """`host` is started before the cameras and stopped after them.
+
+        Raises ConfigError: no camera, or a role twice.
+        """
+        self.cameras: dict[CameraRole, Camera] = {camera.role: camera for camera in cameras}
+        if not cameras or len(self.cameras) != len(cameras):
+            roles = ", ".join(camera.role for camera in cameras) or "none"
+            raise ConfigError(f"cameras: expected at least one and each role once; got {roles}")
+        self.host = host
+        self._seen: dict[CameraRole, int] = {}
+
+    def start(self) -> None:
+        """Start all cameras. Raises CameraError when one fails; those that had started are stopped again."""
+        self._seen = {}
+        with ExitStack() as started:
+            for device in (*([self.host] if self.host else []), *self.cameras.values()):
+                started.callback(device.stop)
+                device.start()
+            started.pop_all()
+
+    def stop(self) -> None:
+        """Stop all cameras; may be called at any time, more than once."""
+        with ExitStack() as stopping:
+            if self.host is not None:
+                stopping.callback(self.host.stop)
+            for camera in self.cameras.values():
+                stopping.callback(camera.stop)
+
+    def __enter__(self) -> CameraSet:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def observe(self, now: float, max_age: float, max_skew: float) -> CapturedViews | Refusal:
+        """The newest frame of every camera, or why they make no observation; returns at once.
+
+        `now` in s on CLOCK_MONOTONIC, `max_age` (since exposure) and `max_skew` (between exposures) in s.
+        Raises CameraError when a camera was lost.
+        """
+        frames: dict[CameraRole, Frame] = {}
+        for role, camera in self.cameras.items():
+            frame = camera.latest()
+            if frame is None:
+                return Refusal("missing", role, 0.0, 0.0)
+            frames[role] = frame
+        oldest = min(frames.values(), key=lambda frame: frame.captured)
+        age = now - oldest.captured
+        if age > max_age:
+            return Refusal("stale", oldest.role, age, max_age)
+        skew = max(frame.captured for frame in frames.values()) - oldest.captured
+        if skew > max_skew:
+            return Refusal("skew", oldest.role, skew, max_skew)
+        numbers = {role: frame.number for role, frame in frames.items()}
+        fresh, self._seen = numbers != self._seen, numbers
+        return CapturedViews(frames, age, skew, fresh)
+
+    def wait_ready(self, timeout: float, clock: Clock = monotonic) -> None:
+        """Return as soon as every camera has delivered a picture.
+
+        Raises CameraError when that took longer than `timeout`, s, or when a camera was lost.
+        """
+        deadline = clock() + timeout
+        while silent := [role for role, camera in self.cameras.items() if camera.latest() is None]:
+            if clock() > deadline:
+                raise CameraError(
+                    f"no picture from {', '.join(silent)} within {timeout:g} s; check cable, USB 3 port and "
+                    "power, and that no other program uses the camera (a recording: that its version plays)"
+                )
+            time.sleep(0.005)
+
+
+def open_cameras(configs: Sequence[CameraConfig]) -> CameraSet:
+    """The cameras that a site file describes, not yet started; simulated ones bring their host.
+
+    Drivers are imported only where they are used: a cell without a RealSense needs no librealsense.
+    Raises ConfigError: no camera, or a role twice.
+    """
+    simulated = [config for config in configs if config.driver == "sim"]
+    host = None
+    if simulated:
+        from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense
+
+        host = SimulatedRealSense(simulated)
+        by_role = {config.role: config for config in host.configs}
+        configs = [by_role[config.role] if config.driver == "sim" else config for config in configs]
+    return CameraSet([_driver(config) for config in configs], host)
+
+
+def _driver(config: CameraConfig) -> Camera:
+    if config.driver == "video":
+        from gigaedge_runtime.devices.files import VideoCamera
+
+        return VideoCamera(config)
+    from gigaedge_runtime.devices.realsense import RealSenseCamera
+
+    return RealSenseCamera(config)

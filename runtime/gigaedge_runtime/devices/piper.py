@@ -1,0 +1,311 @@
+"""An AgileX PiPER arm through piper_sdk 0.6.2: the `Arm` of this runtime on a real or a simulated CAN bus.
+
+Vendor integers end here: 0.001 deg and 0.001 mm on the wire, rad and m outside. The arm is driven in MOVE J
+with "high follow" (0xAD), which does not plan: whoever calls `send` sends smooth targets at 200 Hz that
+respect the limits of joints and speed.
+
+Nothing in this file takes power from a motor or resets the arm (`DisableArm`, `ResetPiper`,
+`MotionCtrl_1(2)`): each makes the arm fall.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigaedge.clock import Clock, monotonic
+from gigaedge.errors import ArmError
+from gigaedge.robot import JOINTS, Side
+from gigaedge.site import CanConfig
+from gigaedge_runtime.devices import ArmState
+from gigaedge_runtime.devices.piper_faults import CAN_CONTROL, PiperStatus, describe_faults
+from gigaedge_runtime.devices.piper_link import (
+    DRIVER_IDS,
+    FEEDBACK_IDS,
+    GRIPPER_ID,
+    STATUS_ID,
+    JointFeedback,
+    PiperLink,
+)
+
+CONNECT_TIMEOUT: Final = 1.5
+"""s; an arm with power sends its first feedback within 25 ms."""
+ENABLE_TIMEOUT: Final = 3.0
+"""s, for all motors; each takes a few tens of ms."""
+MODE_PERIOD: Final = 0.5
+"""s; how often `send` repeats the control mode (0x151), as the vendor's joint demo does every cycle."""
+
+MAX_JOINT: Final = 3.5
+"""rad; beyond every published PiPER limit (3.403). Such a target is a bug, not a wish."""
+MAX_OPENING: Final = 0.15
+"""m; the SDK's own bound on what a gripper can report."""
+
+_CYCLES_BEFORE_POSE: Final = 3
+"""Joint sets that must have arrived before the pose counts: the SDK's zeros before the first are none."""
+_ENABLE_FRESHNESS: Final = 0.2
+"""s; older feedback is no pose to hold."""
+_DRIVER_SILENCE: Final = 0.25
+"""s; the driver frames (40 Hz) may lag this far behind the joints (200 Hz)."""
+_STATUS_SILENCE: Final = 0.1
+"""s; the same for status and gripper (200 Hz)."""
+_POLL: Final = 0.005
+_RETRY: Final = 0.06
+"""s between two requests to power one motor; its flag comes back within 25 ms."""
+_MOVE_J: Final = 1
+_FULL_SPEED: Final = 100
+_HIGH_FOLLOW: Final = 0xAD
+_GRIPPER_ON: Final = 1
+
+
+def joints_to_sdk(joints: NDArray[np.float64] | Sequence[float]) -> list[int]:
+    """Six joint angles from rad to 0.001 deg, rounded.
+
+    Raises ArmError: not six values, one that is not finite, or one no PiPER can reach.
+    """
+    values = [float(value) for value in joints]
+    if len(values) != JOINTS:
+        raise ArmError(f"expected {JOINTS} joint angles, got {len(values)}")
+    if not all(abs(value) <= MAX_JOINT for value in values):
+        raise ArmError(
+            f"expected finite joint angles within +-{MAX_JOINT} rad, got {values}; nothing was sent"
+        )
+    return [round(math.degrees(value) * 1000.0) for value in values]
+
+
+def joints_from_sdk(angles: Sequence[int]) -> NDArray[np.float64]:
+    """Joint angles from 0.001 deg to rad."""
+    return np.radians(np.asarray(angles, dtype=np.float64) / 1000.0)
+
+
+def gripper_to_sdk(opening: float) -> int:
+    """Gripper opening from m to 0.001 mm, rounded. Raises ArmError when not finite or beyond any gripper."""
+    if not abs(opening) <= MAX_OPENING:
+        raise ArmError(
+            f"expected a gripper opening within +-{MAX_OPENING} m, got {opening}; nothing was sent"
+        )
+    return round(opening * 1e6)
+
+
+def gripper_from_sdk(opening: int) -> float:
+    """Gripper opening from 0.001 mm to m."""
+    return opening * 1e-6
+
+
+class PiperArm:
+    """One PiPER arm (see `Arm`). Every call from one thread: the SDK's sending is not thread-safe."""
+
+    side: Side
+
+    def __init__(
+        self, side: Side, can: CanConfig, *, gripper_effort: float = 1.0, clock: Clock = monotonic
+    ) -> None:
+        """An arm that is not connected yet; `gripper_effort` in N*m, 0..5."""
+        if not 0.0 <= gripper_effort <= 5.0:
+            raise ArmError(f"gripper_effort: expected 0..5 N*m, got {gripper_effort}")
+        self.side = side
+        self._name = f"{side} arm on {can.channel}"
+        self._effort = round(gripper_effort * 1000.0)
+        self._clock = clock
+        self._link = PiperLink(can, clock)
+        self._armed = False
+        self._mode_due = 0.0
+
+    @property
+    def failed_frames(self) -> int:
+        """Sent frames that the bus did not take, since `connect`."""
+        return self._link.failed_frames
+
+    @property
+    def firmware(self) -> str | None:
+        """Firmware version such as "S-V1.8-6", or None while the arm has not answered (some 25 ms)."""
+        version = self._link.sdk.GetPiperFirmwareVersion()
+        return version if isinstance(version, str) else None
+
+    def connect(self) -> None:
+        """Open the bus and wait for every kind of feedback; sends only the SDK's queries (0x472, 0x4AF).
+
+        Raises ArmError: no such interface, interface down or at a wrong bitrate, no answer within 1.5 s.
+        """
+        self._link.open()
+        if not self._wait(self._is_answering, CONNECT_TIMEOUT):
+            silent = [f"{i:#x}" for i in FEEDBACK_IDS if i not in self._link.arrived]
+            self.close()
+            if len(silent) == len(FEEDBACK_IDS):
+                raise ArmError(
+                    f"{self._name} does not answer; check power, cabling and `can.channel`, "
+                    "and that no emergency stop cuts its supply"
+                )
+            raise ArmError(
+                f"{self._name} answers only in part "
+                f"(missing: {', '.join(silent) or 'repeated joint feedback'}); check cabling and bus load, "
+                "and that the arm is not set to leader mode"
+            )
+
+    def enable(self) -> None:
+        """Take CAN control and power the motors one by one, holding the measured pose.
+
+        Targets are the measured angles until a motor has power, so that nothing moves. Raises ArmError: the
+        arm reports a fault, its feedback is old, or a motor, the gripper or CAN control did not come within
+        3 s. Motors that did come on stay on: without power the arm would fall.
+        """
+        self._armed = False
+        age = self._clock() - self._joints().stamp
+        if age > _ENABLE_FRESHNESS:
+            raise ArmError(
+                f"{self._name}: feedback is {age:.2f} s old, so there is no pose to hold; check cabling"
+            )
+        if (fault := describe_faults(self._status(), armed=False)) is not None:
+            raise ArmError(f"{self._name} cannot be enabled: {fault}; clear this first")
+        deadline = self._clock() + ENABLE_TIMEOUT
+        hold = list(self._joints().angles)
+        for joint in range(1, JOINTS + 1):
+            self._insist(
+                partial(self._power_joint, joint, hold),
+                partial(self._is_powered, joint),
+                deadline,
+                f"the motor of joint {joint} did not power up",
+            )
+        sdk = self._link.sdk
+        opening = sdk.GetArmGripperMsgs().gripper_state.grippers_angle
+        self._insist(
+            lambda: sdk.GripperCtrl(opening, self._effort, _GRIPPER_ON, 0),
+            lambda: self._status().gripper_powered,
+            deadline,
+            "the gripper did not power up",
+        )
+        self._insist(
+            lambda: self._take_control(hold),
+            lambda: self._status().control_mode == CAN_CONTROL,
+            deadline,
+            "the arm did not take CAN control",
+        )
+        self._armed = True
+        self._mode_due = self._clock() + MODE_PERIOD
+
+    def read(self) -> ArmState:
+        """The newest feedback; a frame that is missing while the joints still come is a fault.
+
+        Raises ArmError when the arm is not connected.
+        """
+        feedback = self._joints()
+        status = self._status()
+        faults = (describe_faults(status, armed=self._armed), self._missing(feedback.stamp))
+        return ArmState(
+            joints=joints_from_sdk(feedback.angles),
+            gripper=gripper_from_sdk(self._link.sdk.GetArmGripperMsgs().gripper_state.grippers_angle),
+            stamp=feedback.stamp,
+            enabled=all(status.powered),
+            fault=", ".join(fault for fault in faults if fault) or None,
+        )
+
+    def send(self, joints: NDArray[np.float64], gripper: float) -> bool:
+        """Command joint angles (rad, shape (6,)) and gripper (m): 0x155-7 and 0x159, now and then 0x151.
+
+        Returns False when the bus did not take one of the frames. Raises ArmError, before any frame leaves:
+        a value that is not finite or out of all range, or an arm that was not enabled.
+        """
+        angles = joints_to_sdk(joints)
+        opening = gripper_to_sdk(gripper)
+        if not self._armed:
+            raise ArmError(f"{self._name} is not enabled; call enable() first")
+        sdk = self._link.sdk
+        failed = self._link.failed_frames
+        now = self._clock()
+        # Repeated only while the arm obeys: control is never taken back from a person who pressed the teach
+        # button or put the arm in standby.
+        if now >= self._mode_due and self._status().control_mode == CAN_CONTROL:
+            sdk.ModeCtrl(CAN_CONTROL, _MOVE_J, _FULL_SPEED, _HIGH_FOLLOW)
+            self._mode_due = now + MODE_PERIOD
+        sdk.JointCtrl(*angles)
+        sdk.GripperCtrl(opening, self._effort, _GRIPPER_ON, 0)
+        return self._link.failed_frames == failed
+
+    def close(self) -> None:
+        """Stop the SDK and close the bus; the arm keeps its power and holds its last target.
+
+        May be called at any time, more than once; takes up to a second on a silent bus.
+        """
+        self._armed = False
+        self._link.close()
+
+    def _is_answering(self) -> bool:
+        link = self._link
+        return link.cycles >= _CYCLES_BEFORE_POSE and all(i in link.arrived for i in FEEDBACK_IDS)
+
+    def _joints(self) -> JointFeedback:
+        feedback = self._link.joints
+        if feedback is None:
+            raise ArmError(f"{self._name} is not connected; call connect() first")
+        return feedback
+
+    def _status(self) -> PiperStatus:
+        """What the SDK last decoded of 0x2A1, 0x261-6 and 0x2A8, as plain integers."""
+        sdk = self._link.sdk
+        arm = sdk.GetArmStatus().arm_status
+        drivers = sdk.GetArmLowSpdInfoMsgs()
+        return PiperStatus(
+            control_mode=int(arm.ctrl_mode),
+            arm_status=int(arm.arm_status),
+            teach_status=int(arm.teach_status),
+            error_code=int(arm.err_code),
+            joint_bits=tuple(
+                getattr(drivers, f"motor_{joint}").foc_status_code for joint in range(1, JOINTS + 1)
+            ),
+            gripper_bits=sdk.GetArmGripperMsgs().gripper_state.status_code,
+        )
+
+    def _missing(self, stamp: float) -> str | None:
+        """Which frames stopped while the joints still come, judged by `stamp`, the age of the joints."""
+        arrived = self._link.arrived
+        allowed = dict.fromkeys((STATUS_ID, GRIPPER_ID), _STATUS_SILENCE) | dict.fromkeys(
+            DRIVER_IDS, _DRIVER_SILENCE
+        )
+        silent = [f"{i:#x}" for i, limit in allowed.items() if stamp - arrived[i] > limit]
+        return f"feedback {', '.join(silent)} stopped" if silent else None
+
+    def _power_joint(self, joint: int, hold: list[int]) -> None:
+        """Ask for power on one motor, with every motor's target where it is (`hold` is updated)."""
+        measured = self._joints().angles
+        for index, powered in enumerate(self._status().powered):
+            if not powered:
+                hold[index] = measured[index]
+        self._take_control(hold)
+        self._link.sdk.EnableArm(joint)
+
+    def _is_powered(self, joint: int) -> bool:
+        return self._status().powered[joint - 1]
+
+    def _take_control(self, hold: list[int]) -> None:
+        sdk = self._link.sdk
+        sdk.ModeCtrl(CAN_CONTROL, _MOVE_J, _FULL_SPEED, _HIGH_FOLLOW)
+        sdk.JointCtrl(*hold)
+
+    def _insist(
+        self, request: Callable[[], None], done: Callable[[], bool], deadline: float, problem: str
+    ) -> None:
+        """Repeat a request until it shows in the feedback. Raises ArmError at the deadline."""
+        failed = self._link.failed_frames
+        while True:
+            request()
+            if self._wait(done, _RETRY):
+                return
+            if self._clock() >= deadline:
+                if self._link.failed_frames > failed:
+                    problem = "the bus does not take frames; check cabling and that the arm has power"
+                fault = describe_faults(self._status(), armed=False)
+                raise ArmError(f"{self._name}: {problem}" + (f" ({fault})" if fault else ""))
+
+    def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Poll until the condition holds (True) or `timeout` s are over (False)."""
+        deadline = self._clock() + timeout
+        while not condition():
+            if self._clock() >= deadline:
+                return False
+            time.sleep(_POLL)
+        return True

@@ -1,0 +1,180 @@
+"""Simulated RealSense cameras inside this process: real librealsense devices that only lack the hardware."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigaedge import librealsense
+from gigaedge.clock import Deadlines
+from gigaedge.errors import CameraError
+from gigaedge.robot import CAMERA_ROLES, CameraRole
+from gigaedge.site import CameraConfig
+
+SCENE_FRAMES: Final = 16
+"""Pictures rendered per camera; the scene moves in a circle and starts again."""
+
+
+class SoftwareCamera:
+    """One `pyrealsense2.software_device` with a colour sensor; `push` is its shutter."""
+
+    def __init__(self, serial: str, width: int, height: int, fps: int) -> None:
+        """A device that is in no context yet; sizes in px, `fps` in Hz."""
+        rs = librealsense.load()
+        self.device = rs.software_device()
+        # `camera_info.name` would be the enumeration's own attribute.
+        self.device.register_info(rs.camera_info.__members__["name"], "gigaedge simulated camera")
+        self.device.register_info(rs.camera_info.serial_number, serial)
+        self.device.register_info(rs.camera_info.usb_type_descriptor, "3.2")
+        self._sensor = self.device.add_sensor("RGB Camera")
+        intrinsics = rs.intrinsics()
+        intrinsics.width, intrinsics.height = width, height
+        intrinsics.fx = intrinsics.fy = 0.95 * width  # about the D435's field of view
+        intrinsics.ppx, intrinsics.ppy = width / 2, height / 2
+        stream = rs.video_stream()
+        stream.type, stream.index, stream.uid, stream.fmt = rs.stream.color, 0, 0, rs.format.rgb8
+        stream.width, stream.height, stream.fps, stream.bpp = width, height, fps, 3
+        stream.intrinsics = intrinsics
+        self._profile = self._sensor.add_video_stream(stream, True).as_video_stream_profile()
+
+    def push(self, image: NDArray[np.uint8], number: int, stamp: float, domain: str = "global_time") -> None:
+        """Deliver an RGB picture of shape (height, width, 3), stamped `stamp` s since 1970."""
+        rs = librealsense.load()
+        # Always a new one: the library owns the frame, and frees its pixels, once it was delivered.
+        frame = rs.software_video_frame()
+        frame.pixels, frame.stride, frame.bpp = image, image.shape[1] * 3, 3
+        frame.timestamp, frame.domain = stamp * 1e3, rs.timestamp_domain.__members__[domain]
+        frame.frame_number, frame.profile = number, self._profile
+        self._sensor.on_video_frame(frame)
+
+
+class SimulatedRealSense:
+    """Hosts simulated cameras on the shared librealsense context while it is started.
+
+    They are found by serial number and opened by `RealSenseCamera` as real ones are: `configs` are the
+    configurations to open. Each delivers its own moving, deterministic scene at its rate, with global_time
+    stamps. Stalls and wrong clocks can be injected.
+
+    Not simulated: USB bandwidth and power, transport delay (a frame arrives within about a millisecond of its
+    stamp), unplugging while a stream runs, exposure and other options, depth, optics, hardware sync, noise.
+    """
+
+    def __init__(self, configs: Sequence[CameraConfig]) -> None:
+        """One camera per configuration; one without `serial` is called `sim-` and its role."""
+        self.configs = tuple(
+            config.model_copy(
+                update={"driver": "realsense", "file": None, "serial": config.serial or f"sim-{config.role}"}
+            )
+            for config in configs
+        )
+        self._units = {config.role: _Unit(config) for config in self.configs}
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Register the devices and begin to feed them. Raises CameraError when a serial number is taken."""
+        self.stop()
+        self._stopping.clear()
+        taken = {info.serial for info in librealsense.list_devices()}
+        for unit in self._units.values():
+            serial = str(unit.config.serial)
+            if serial in taken:
+                self.stop()
+                raise CameraError(
+                    f"{unit.config.role}: a camera with serial {serial} exists already; choose another"
+                )
+            taken.add(serial)
+            unit.camera = SoftwareCamera(serial, unit.config.width, unit.config.height, unit.config.fps)
+            unit.handle = librealsense.register(unit.camera.device)
+            unit.thread = threading.Thread(
+                target=self._feed, args=(unit,), name=f"simulated-{unit.config.role}", daemon=True
+            )
+            unit.thread.start()
+
+    def stop(self) -> None:
+        """Stop feeding and take the devices away; close the cameras that use them first."""
+        self._stopping.set()
+        for unit in self._units.values():
+            if unit.thread is not None:
+                unit.thread.join()
+            unit.thread = unit.camera = unit.handle = None
+
+    def __enter__(self) -> SimulatedRealSense:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stall(self, role: CameraRole, stalled: bool = True) -> None:
+        """Fault: the camera stays connected and delivers nothing, until called with False."""
+        self._units[role].stalled = stalled
+
+    def shift_clock(self, role: CameraRole, seconds: float) -> None:
+        """Fault: stamp this camera's frames `seconds` later than they are (earlier when negative)."""
+        self._units[role].clock_shift = seconds
+
+    def _feed(self, unit: _Unit) -> None:
+        def pause(seconds: float) -> None:
+            self._stopping.wait(seconds)
+
+        camera, scene = unit.camera, itertools.cycle(unit.scene)
+        deadlines = Deadlines(1 / unit.config.fps, sleep=pause)
+        for number in itertools.count(1):
+            deadlines.wait()
+            if self._stopping.is_set() or camera is None:
+                return
+            image = next(scene)
+            if not unit.stalled:
+                camera.push(image, number, time.time() + unit.clock_shift)
+
+
+@dataclass
+class _Unit:
+    """One simulated camera and its faults."""
+
+    config: CameraConfig
+    scene: list[NDArray[np.uint8]] = field(init=False)
+    camera: SoftwareCamera | None = None
+    handle: Any = None
+    thread: threading.Thread | None = None
+    stalled: bool = False
+    clock_shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.scene = render_scene(self.config.role, self.config.width, self.config.height)
+
+
+def render_scene(
+    role: CameraRole, width: int, height: int, frames: int = SCENE_FRAMES
+) -> list[NDArray[np.uint8]]:
+    """A textured table with a block that goes round on it: `frames` RGB pictures of shape (height, width, 3).
+
+    The same arguments give the same pictures; each role has a table and a block of its own.
+    """
+    seed = CAMERA_ROLES.index(role)
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    shade = np.clip(90 + 60 * rows / height + 30 * np.sin(columns / width * (3 + 2 * seed)), 0, 255)
+    tint = rng.uniform(0.6, 1.0, 3).astype(np.float32)
+    table = np.clip(shade[..., None] * tint + rng.normal(0, 4, (height, width, 1)), 0, 255).astype(np.uint8)
+    colour = np.roll(np.array([220, 60, 40], np.uint8), seed)
+    half = max(2, min(width, height) // 10)
+    pictures = []
+    for step in range(frames):
+        angle = 2 * np.pi * (step / frames + seed / 3)
+        x = int(width / 2 + (width / 2 - half) * 0.7 * np.cos(angle))
+        y = int(height / 2 + (height / 2 - half) * 0.7 * np.sin(angle))
+        picture = table.copy()
+        picture[max(0, y - half) : y + half, max(0, x - half) : x + half] = colour
+        pictures.append(picture)
+    return pictures

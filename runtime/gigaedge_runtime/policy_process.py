@@ -1,0 +1,219 @@
+"""The process that sees and decides: `python -m gigaedge_runtime.policy_process`, started by `run.run_site`.
+
+Observation -> composite -> chunk -> mailbox, again and again. It never touches an arm; when it dies, at
+whatever point, control notices within a tick or two.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from time import sleep
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigaedge.clock import Clock, monotonic
+from gigaedge.errors import ObservationError
+from gigaedge.site import Site
+from gigaedge_runtime.capture import CameraSet, CapturedViews, open_cameras
+from gigaedge_runtime.children import POLICY_NICENESS, Launch, Lifeline, StopFlag, child_main
+from gigaedge_runtime.compose import Compositor
+from gigaedge_runtime.mailbox import Board, Order, Phase, PlannerStatus
+from gigaedge_runtime.report import PolicyReport, Spread
+
+STATE_WAIT = 0.03
+"""s; how long to wait for the measured state that follows a very fresh picture."""
+
+POLL = 0.002
+"""s between two looks at cameras or states."""
+
+SAMPLES = 10_000
+"""Latencies kept per stage, the newest."""
+
+
+class Planned(Protocol):
+    """A chunk as a policy returns it (see `policy.Chunk`)."""
+
+    @property
+    def actions(self) -> NDArray[np.float32]:
+        """Absolute targets, rad and m, shape (n, 14)."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Actions per second."""
+
+    @property
+    def timings(self) -> Mapping[str, float]:
+        """Seconds by stage."""
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What the loop needs of a policy."""
+
+    size_wh: tuple[int, int]
+    """Width and height of the composite, px."""
+    layout: Literal["tshape", "horizontal"]
+    plan: Callable[[NDArray[np.uint8], NDArray[np.float32]], Planned]
+    """From a composite (H, W, 3) and a state (14,) to a chunk."""
+
+
+LoadPlanner = Callable[[Site], Planner]
+
+
+def load_planner(site: Site) -> Planner:
+    """The policy of a site's bundle, warmed up by one chunk.
+
+    Raises BundleError: no bundle, a damaged one, no such prompt or step count; DeviceError: the provider.
+    """
+    from gigaedge_runtime.policy import Observation, Policy
+
+    policy = Policy.load(
+        site.bundle,
+        prompt=site.prompt,
+        steps=site.inference.steps,
+        provider=site.inference.provider,
+        threads=site.inference.threads or max(1, (os.cpu_count() or 1) - 1),
+        seed=site.inference.seed,
+    )
+    view = policy.manifest.view
+    policy.chunk(Observation.make_example(view))
+    return Planner(
+        size_wh=(view.width, view.height),
+        layout=view.layout,
+        plan=lambda composite, state: policy.chunk(Observation(composite, state)),
+    )
+
+
+def main(argv: Sequence[str] | None = None, load: LoadPlanner = load_planner) -> int:
+    """Run the process; returns its exit code."""
+    return child_main("policy", argv, lambda launch, stop: serve(launch, stop, load))
+
+
+def serve(launch: Launch, stop: StopFlag, load: LoadPlanner) -> dict[str, Any]:
+    """Publish chunks until asked to stop; returns the report.
+
+    Raises BundleError, CameraError or DeviceError when bundle or cameras cannot be used or are lost.
+    """
+    os.nice(POLICY_NICENESS)
+    board = Board(launch.board)
+    board.planner.publish(PlannerStatus(heartbeat=monotonic()))
+    supervisor = Lifeline(launch.supervisor)
+
+    def ended() -> bool:
+        return stop.requested or not supervisor.intact() or board.order.latest() is Order.STOP
+
+    site = launch.site
+    planner = load(site)
+    with open_cameras(site.cameras) as cameras:
+        cameras.wait_ready(site.timing.startup_timeout)
+        loop = PolicyLoop(site, planner, cameras, board)
+        loop.publish_status()
+        while not ended():
+            if not loop.step():
+                sleep(POLL)
+        return asdict(loop.report())
+
+
+@dataclass
+class PolicyLoop:
+    """Observations become chunks, each in time for the one before to be relieved."""
+
+    site: Site
+    planner: Planner
+    cameras: CameraSet
+    board: Board
+    clock: Clock = monotonic
+    _next: float = -np.inf
+    _chunks: int = 0
+    _reason: str = ""
+    _refused: Counter[str] = field(default_factory=Counter)
+    _stages: dict[str, deque[float]] = field(default_factory=dict)
+    _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=5))
+
+    def __post_init__(self) -> None:
+        self._compositor = Compositor(self.planner.size_wh, self.planner.layout)
+
+    def step(self) -> bool:
+        """Publish a chunk if it is time and there is an observation; False when there was nothing to do."""
+        timing = self.site.timing
+        begin = self.clock()
+        if begin < self._next:
+            self.publish_status()
+            return False
+        views = self.cameras.observe(begin, timing.max_image_age, timing.max_skew)
+        if not isinstance(views, CapturedViews):
+            return self._refuse(views.reason, str(views))
+        if not views.fresh:
+            self.publish_status()
+            return False
+        try:
+            state = self._state_at(views.captured)
+        except ObservationError as error:
+            return self._refuse("state", str(error))
+        self._plan(views, state, begin)
+        return True
+
+    def publish_status(self) -> None:
+        """Tell the others that this process is alive, and what it has done."""
+        self.board.planner.publish(
+            PlannerStatus(self.clock(), Phase.READY, self._chunks, self._refused.total(), self._reason)
+        )
+
+    def report(self) -> PolicyReport:
+        """Everything that was counted."""
+        return PolicyReport(
+            chunks=self._chunks,
+            refused=dict(self._refused),
+            stages={name: Spread.of(list(samples)) for name, samples in self._stages.items()},
+        )
+
+    def _state_at(self, captured: float) -> NDArray[np.float32]:
+        """The measured state when the picture was taken. Raises ObservationError."""
+        states = self.board.states
+        deadline = self.clock() + STATE_WAIT
+        while (newest := states.newest()) is not None and newest[0] < captured and self.clock() < deadline:
+            sleep(POLL)
+        return states.at(captured, self.site.timing.max_feedback_age).astype(np.float32)
+
+    def _plan(self, views: CapturedViews, state: NDArray[np.float32], begin: float) -> None:
+        seen = self.clock()
+        composite = self._compositor.compose(views.images)
+        composed = self.clock()
+        chunk = self.planner.plan(composite, state)
+        planned = self.clock()
+        self._chunks += 1
+        self.board.chunks.publish(self._chunks, views.captured, chunk.rate_hz, chunk.actions)
+        published = self.clock()
+        self._sample("wait", begin - views.captured)
+        self._sample("state", seen - begin)
+        self._sample("compose", composed - seen)
+        for stage, duration in chunk.timings.items():
+            self._sample(stage, duration)
+        self._sample("inference", planned - composed)
+        self._sample("publish", published - planned)
+        self._sample("total", published - views.captured)
+        # The next chunk takes over `replan_after` actions into this one, so its picture is due one latency
+        # earlier; the slowest of the last few, so that one slow chunk does not leave the arm without targets.
+        self._latencies.append(published - views.captured)
+        relief = views.captured + self.site.timing.replan_after / chunk.rate_hz
+        self._next = relief - max(self._latencies)
+        self.publish_status()
+
+    def _refuse(self, reason: str, text: str) -> bool:
+        self._refused[reason] += 1
+        self._reason = text
+        self.publish_status()
+        return False
+
+    def _sample(self, stage: str, duration: float) -> None:
+        self._stages.setdefault(stage, deque(maxlen=SAMPLES)).append(duration)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""What a run leaves behind, for a person and for a machine. Times in s, angles in rad, grippers in m."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigaedge.files import atomic_file
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A distribution in four numbers, s."""
+
+    count: int
+    p50: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, samples: NDArray[np.floating] | list[float]) -> Spread:
+        """The spread of samples, s; zeros when there are none."""
+        values = np.asarray(samples, dtype=np.float64)
+        if values.size == 0:
+            return cls(0, 0.0, 0.0, 0.0)
+        p50, p99 = np.percentile(values, (50, 99))
+        return cls(values.size, float(p50), float(p99), float(values.max()))
+
+
+class Histogram:
+    """Durations in constant memory: bins of 10 us up to 0.2 s, and the largest one exactly."""
+
+    BIN = 1e-5
+    """s."""
+    BINS = 20_000
+
+    def __init__(self) -> None:
+        self._bins = np.zeros(self.BINS + 1, dtype=np.int64)
+        self._max = 0.0
+
+    def add(self, duration: float) -> None:
+        """Count one duration, s (>= 0)."""
+        self._bins[min(int(duration / self.BIN), self.BINS)] += 1
+        if duration > self._max:
+            self._max = duration
+
+    def spread(self) -> Spread:
+        """Percentiles to a bin's width (the bin's middle)."""
+        total = int(self._bins.sum())
+        if total == 0:
+            return Spread(0, 0.0, 0.0, 0.0)
+        ranks = np.searchsorted(np.cumsum(self._bins), np.ceil([0.5 * total, 0.99 * total]))
+        p50, p99 = (min((int(rank) + 0.5) * self.BIN, self._max) for rank in ranks)
+        return Spread(total, p50, p99, self._max)
+
+
+@dataclass(frozen=True)
+class StateChange:
+    """One entry of the story of a run."""
+
+    time: float
+    """Since control's first tick, s."""
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ControlReport:
+    """The control process's side. Dictionaries go from a name of gigaedge.robot.DIM_NAMES to a number."""
+
+    state: str
+    """The last one."""
+    states: list[StateChange]
+    """From the first change on; the first 500."""
+    fault: str | None
+    """Why it latched, in words."""
+    fault_code: str | None
+    period: Spread
+    """Between two ticks, since the arms were enabled (dry run: since the start)."""
+    ticks: int
+    missed: int
+    """Ticks skipped because the loop was late by whole periods."""
+    position_clamps: dict[str, int]
+    velocity_clamps: dict[str, int]
+    travel_commanded: dict[str, float]
+    """Sum of the absolute changes of the command."""
+    travel_measured: dict[str, float]
+    """Sum of the absolute changes of the feedback, noise included."""
+    end_error: dict[str, float]
+    """Command minus feedback after settling; empty when nothing was commanded."""
+    sends: int
+    failed_sends: int
+    chunks: list[int]
+    """Numbers of the chunks that moved the arms; the last 1000."""
+    chunks_late: int
+    """Chunks whose last action was due before they came."""
+    held_after: float | None
+    """From the fault to the first tick whose command stood still; None without fault or command."""
+    standstill_after: float | None
+    """From the fault to the last measured movement above 2 mrad; None without fault or command."""
+    enabled: dict[str, bool]
+    """By side, as last reported by each arm."""
+    scheduling: str
+    """Of the control process, in words."""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> ControlReport:
+        """From the JSON of `asdict`."""
+        return cls(
+            **{
+                **data,
+                "period": Spread(**data["period"]),
+                "states": [StateChange(**change) for change in data["states"]],
+            }
+        )
+
+
+@dataclass(frozen=True)
+class PolicyReport:
+    """The policy process's side."""
+
+    chunks: int
+    refused: dict[str, int]
+    """Observations that were not used, by reason."""
+    stages: dict[str, Spread]
+    """`wait` (exposure to use), `state`, `compose`, `inference` and its own, `publish`; `total`: all."""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> PolicyReport:
+        """From the JSON of `asdict`."""
+        stages = {name: Spread(**spread) for name, spread in data["stages"].items()}
+        return cls(chunks=data["chunks"], refused=dict(data["refused"]), stages=stages)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """One run from start to end."""
+
+    ended_by: str
+    """`duration`, `signal`, or the class of the error."""
+    error: str | None
+    """One line; None when the run ended as asked."""
+    duration: float
+    """From the order to run until the order to stop, s."""
+    dry_run: bool
+    pids: dict[str, int] = field(default_factory=dict)
+    """Of the processes `supervisor`, `control` and `policy`."""
+    chunks: int = 0
+    """Published by the policy process."""
+    control: ControlReport | None = None
+    """None when the control process ended without a report."""
+    policy: PolicyReport | None = None
+    """None when the policy process ended without a report."""
+
+    def write(self, path: Path) -> None:
+        """As JSON, whole or not at all."""
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,307 @@
+"""Run a site: start control, then the policy; watch both; end with the arms holding; report.
+
+    supervisor (this process; hosts simulated arms)
+    |-- control   owns the arms, 200 Hz            } each in a session of its own,
+    `-- policy    cameras and ONNX Runtime         } joined by shared memory and lifelines
+
+Whatever ends first, the arms slow down and hold, powered: control sees the others' lifelines break.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from threading import current_thread, main_thread
+from typing import NoReturn
+
+from gigaedge.clock import monotonic
+from gigaedge.errors import ArmError, CheckFailedError, GigaedgeError, ProcessError
+from gigaedge.site import ArmConfig, CanConfig, Site
+from gigaedge_runtime.children import (
+    Child,
+    Launch,
+    StopFlag,
+    memory_file,
+    python_module,
+    stop_on_signals,
+    wait_until,
+)
+from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase, PlannerStatus
+from gigaedge_runtime.report import ControlReport, PolicyReport, RunReport
+from gigaedge_runtime.states import FaultCode, State
+
+SIM_HOME = (0.0, 1.2, -1.0, 0.0, 0.5, 0.0, 0.03)
+"""Where a simulated arm starts when the site does not say: elbow up, gripper half open; rad, m."""
+
+PROGRESS = 0.5
+"""s between two calls of `on_progress`."""
+
+_POLL = 0.02
+_REST_TIMEOUT = 5.0
+"""s; stopping from full speed takes a tenth of a second."""
+_CONTROL_JOIN = 10.0
+"""s; enabling two arms, which may take three seconds each, is not interrupted."""
+_SILENCE = 2.0
+"""s; control publishes 200 times a second: this long without one, it hangs."""
+_POLICY_JOIN = 15.0
+"""s; a chunk that is being computed is not interrupted."""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """What the supervisor starts as its children; each gets `--launch FD` appended."""
+
+    control: tuple[str, ...] = python_module("gigaedge_runtime.control_process")
+    policy: tuple[str, ...] = python_module("gigaedge_runtime.policy_process")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A look at a run that goes on."""
+
+    elapsed: float
+    """Since the order to run, s."""
+    control: ControlStatus
+    policy: PlannerStatus
+
+
+def run_site(
+    site: Site,
+    *,
+    duration: float | None = None,
+    dry_run: bool = False,
+    report: Path | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    programs: Programs = Programs(),
+) -> RunReport:
+    """Run a site for `duration` s (None: until SIGINT or SIGTERM), then let the arms hold.
+
+    Args:
+        site: the robot cell.
+        duration: counted from when arms, cameras and policy are ready.
+        dry_run: read the arms and compute chunks, but neither enable nor command an arm.
+        report: also write the report there, as JSON; written after a failed run, too.
+        on_progress: called every half second from this thread.
+        programs: the children; tests put others in their place.
+
+    Raises what a child raised at its start (BundleError, CameraError, ArmError, ...); ArmError, ProcessError
+    or CheckFailedError for a run that ended in `fault`, after the arms were brought to hold.
+    """
+    stop = StopFlag()
+    in_main_thread = current_thread() is main_thread()
+    with ExitStack() as stack:
+        # Signals come first and go last: from here to the end, Ctrl-C means an orderly end.
+        stack.enter_context(stop_on_signals(stop) if in_main_thread else nullcontext())
+        site = stack.enter_context(_simulated_arms(site))
+        run = stack.enter_context(_Run.started(site, dry_run, programs, stop))
+        error: GigaedgeError | None = None
+        try:
+            run.start_policy()
+            run.watch(duration, on_progress)
+        except GigaedgeError as problem:
+            error = problem
+        finally:
+            run.end()
+        result = run.report(error)
+        if report is not None:
+            result.write(report)
+        if error is not None:
+            raise error
+        return result
+
+
+@contextmanager
+def _simulated_arms(site: Site) -> Iterator[Site]:
+    """Host the simulated arms; yields the site as the children see it, where those are on CAN channels."""
+    with ExitStack() as stack:
+        arms: list[ArmConfig] = []
+        for arm in site.arms:
+            if arm.driver == "sim":
+                from gigaedge_runtime.devices.sim_piper import SimulatedPiper
+
+                channel = f"gigaedge-{os.getpid()}-{arm.side}"
+                simulated = SimulatedPiper(channel, arm.home or SIM_HOME)
+                simulated.start()
+                stack.callback(simulated.stop)
+                can = CanConfig(interface="gigaedge-sim", channel=channel)
+                arms.append(ArmConfig(side=arm.side, driver="piper", can=can))
+            else:
+                arms.append(arm)
+        yield site.model_copy(update={"arms": tuple(arms)})
+
+
+class _Run:
+    """Shared memory, lifelines and children of one run."""
+
+    def __init__(self, site: Site, dry_run: bool, programs: Programs, stop: StopFlag) -> None:
+        self._site = site
+        self._dry_run = dry_run
+        self._programs = programs
+        self._stop = stop
+        self._fds: list[int] = []
+        self._children: list[Child] = []
+        self._control: Child
+        self._policy: Child | None = None
+        self._began: float | None = None
+        self._ended: float | None = None
+        self._last_status = ControlStatus()
+        self._last_planner = PlannerStatus()
+        board = self._keep(Board.create())
+        self._board = Board(board)
+        self._supervisor, _ = (self._keep(fd) for fd in os.pipe())
+        self._policy_read, self._policy_write = (self._keep(fd) for fd in os.pipe())
+        self._board_fd = board
+
+    @classmethod
+    @contextmanager
+    def started(cls, site: Site, dry_run: bool, programs: Programs, stop: StopFlag) -> Iterator[_Run]:
+        """A run whose control process is being started; leaving ends everything that is left."""
+        run = cls(site, dry_run, programs, stop)
+        try:
+            run._control = run._child("control", programs.control, run._policy_read)
+            yield run
+        finally:
+            for child in run._children:
+                child.close()
+            for fd in run._fds:
+                os.close(fd)
+            # The mapping goes now, not when the last traceback that mentions this run does.
+            del run._board
+
+    def start_policy(self) -> None:
+        """Wait for the arms, then start the policy and wait for it. Raises what a child ended with."""
+        timeout = self._site.timing.startup_timeout
+        self._await(lambda: self._status().phase >= Phase.READY, timeout, "the arms did not connect")
+        if self._stop.requested:
+            return
+        self._policy = self._child("policy", self._programs.policy, self._policy_write)
+        # From now on the policy process alone holds that end: control sees its death.
+        self._drop(self._policy_write)
+        self._await(
+            lambda: self._planner().phase >= Phase.READY, timeout, "bundle and cameras were not ready"
+        )
+
+    def watch(self, duration: float | None, on_progress: Callable[[Progress], None] | None) -> None:
+        """Let it run until the end. Raises when a child died or control is at fault, once the arms hold."""
+        began = self._began = monotonic()
+        self._board.order.give(Order.RUN)
+        told = -PROGRESS
+        while not self._stop.requested:
+            elapsed = monotonic() - began
+            if duration is not None and elapsed >= duration:
+                return
+            self._check(self._status())
+            if on_progress is not None and elapsed - told >= PROGRESS:
+                told = elapsed
+                on_progress(Progress(elapsed, self._status(), self._planner()))
+            wait_until(lambda: self._stop.requested, _POLL, _POLL)
+
+    def end(self) -> None:
+        """Order an end and wait for it: control first, it needs the arms to come to rest."""
+        self._ended = monotonic()
+        self._board.order.give(Order.STOP)
+        # A control process that never came up has no arms to bring to rest.
+        self._control.join(_CONTROL_JOIN if self._status().phase >= Phase.READY else _POLL)
+        if self._policy is not None:
+            self._policy.join(_POLICY_JOIN)
+
+    def report(self, error: GigaedgeError | None) -> RunReport:
+        """What there is to say of an ended run."""
+        control = self._control.report()
+        policy = self._policy.report() if self._policy else None
+        began, ended = self._began, self._ended
+        if error is not None:
+            ended_by = type(error).__name__
+        else:
+            ended_by = "signal" if self._stop.requested else "duration"
+        pids = {"supervisor": os.getpid(), **{child.name: child.pid for child in self._children}}
+        return RunReport(
+            ended_by=ended_by,
+            error=str(error) if error else None,
+            duration=ended - began if began is not None and ended is not None else 0.0,
+            dry_run=self._dry_run,
+            pids=pids,
+            chunks=self._planner().chunks,
+            control=ControlReport.parse(control) if control else None,
+            policy=PolicyReport.parse(policy) if policy else None,
+        )
+
+    def _check(self, status: ControlStatus) -> None:
+        if not self._control.running:
+            raise self._control.error() or ProcessError("the control process ended by itself")
+        if self._policy is not None and not self._policy.running:
+            self._await_rest()
+            raise self._policy.error() or ProcessError("the policy process ended by itself; the arms hold")
+        if status.state is State.FAULT:
+            self._await_rest()
+            self._raise_fault()
+        if status.phase is Phase.LOOPING and monotonic() - status.heartbeat > _SILENCE:
+            raise ProcessError(
+                f"the control process (pid {self._control.pid}) hangs: no sign of life for {_SILENCE:g} s; "
+                "the arms hold their last target"
+            )
+
+    def _raise_fault(self) -> NoReturn:
+        fault = self._status().fault
+        if fault is None:
+            raise ProcessError("control is at fault without a reason")
+        if fault.code is FaultCode.POLICY:
+            raise (self._policy.error() if self._policy else None) or ProcessError(fault.text)
+        kind = CheckFailedError if fault.code is FaultCode.NON_FINITE else ArmError
+        raise kind(f"{fault.text}; the arms hold")
+
+    def _await_rest(self) -> None:
+        """Wait until control has brought the arms to hold (or has ended itself)."""
+        wait_until(
+            lambda: (
+                not self._control.running or (self._status().state is State.FAULT and self._status().settled)
+            ),
+            _REST_TIMEOUT,
+        )
+
+    def _await(self, condition: Callable[[], bool], timeout: float, problem: str) -> None:
+        """Wait for a start; at a signal return early. Raises a child's error, or ProcessError in time."""
+
+        def over() -> bool:
+            return self._stop.requested or condition() or not all(c.running for c in self._children)
+
+        if not wait_until(over, timeout):
+            raise ProcessError(f"{problem} within startup_timeout {timeout:g} s")
+        # The policy first: control's complaint about its death is only the consequence.
+        for child in reversed(self._children):
+            if not child.running:
+                raise child.error() or ProcessError(f"the {child.name} process ended during the start")
+
+    def _child(self, name: str, command: tuple[str, ...], lifeline: int) -> Child:
+        launch = Launch(
+            site=self._site,
+            board=self._board_fd,
+            supervisor=self._supervisor,
+            policy=lifeline,
+            outcome=memory_file(f"gigaedge-{name}-outcome"),
+            dry_run=self._dry_run,
+        )
+        child = Child(name, command, launch)
+        self._children.append(child)
+        return child
+
+    def _status(self) -> ControlStatus:
+        latest = self._board.status.latest()
+        self._last_status = latest or self._last_status
+        return self._last_status
+
+    def _planner(self) -> PlannerStatus:
+        latest = self._board.planner.latest()
+        self._last_planner = latest or self._last_planner
+        return self._last_planner
+
+    def _keep(self, fd: int) -> int:
+        self._fds.append(fd)
+        return fd
+
+    def _drop(self, fd: int) -> None:
+        self._fds.remove(fd)
+        os.close(fd)

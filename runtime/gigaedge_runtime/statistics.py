@@ -1,0 +1,121 @@
+"""What the control loop counts while it runs, in constant memory and without allocating much per tick."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
+from gigaedge_runtime.limits import Limiter
+from gigaedge_runtime.report import ControlReport, Histogram, StateChange
+from gigaedge_runtime.states import Machine
+
+MOTION = 2e-3
+"""rad; a joint that stays within this of where it was seen counts as standing (PiPER reports 2e-5 rad)."""
+
+_JOINTS = np.array(DELTA_MASK)
+
+Array = NDArray[np.float64]
+
+
+class ControlStatistics:
+    """Counters of one run. The arrays handed in are copied where they are kept."""
+
+    def __init__(self, present: tuple[Side, ...]) -> None:
+        """`present`: the arms that exist; the others appear in no figure."""
+        self.present = present
+        self.ticks = 0
+        self.sends = 0
+        self.failed_sends = 0
+        self.chunks: deque[int] = deque(maxlen=1000)
+        self.chunks_late = 0
+        self.missed = 0
+        self.faulted_at: float | None = None
+        self.rested_at: float | None = None
+        self.moved_at = -np.inf
+        """The last measured movement, s."""
+        self._begin: float | None = None
+        self._last_tick: float | None = None
+        self._period = Histogram()
+        self._travel_commanded = np.zeros(ROBOT_DIM)
+        self._travel_measured = np.zeros(ROBOT_DIM)
+        self._commanded = np.full(ROBOT_DIM, np.nan)
+        self._measured = np.full(ROBOT_DIM, np.nan)
+        self._standing = np.full(ROBOT_DIM, np.nan)
+        self._scratch = np.empty(ROBOT_DIM)
+
+    def tick(self, now: float) -> None:
+        """One tick began at `now`, s."""
+        if self._begin is None:
+            self._begin = now
+        if self._last_tick is not None:
+            self._period.add(now - self._last_tick)
+        self._last_tick = now
+        self.ticks += 1
+
+    def restart_period(self) -> None:
+        """Forget the periods so far: enabling an arm takes longer than a tick, by design."""
+        self._period = Histogram()
+        self._last_tick = None
+        self.missed = 0
+
+    def measured(self, now: float, values: Array) -> None:
+        """Feedback of both arms, shape (14,)."""
+        self._add_travel(self._travel_measured, self._measured, values)
+        np.abs(np.subtract(values, self._standing, out=self._scratch), out=self._scratch)
+        # NaN, the very first time, is no movement either.
+        if not bool((self._scratch[_JOINTS] <= MOTION).all()):
+            self._standing[:] = values
+            self.moved_at = now
+
+    def commanded(self, values: Array) -> None:
+        """What was sent to both arms, shape (14,)."""
+        self._add_travel(self._travel_commanded, self._commanded, values)
+
+    def report(
+        self, machine: Machine, limiter: Limiter, enabled: dict[Side, bool], scheduling: str
+    ) -> ControlReport:
+        """Everything, as of now."""
+        commanded = not bool(np.isnan(self._commanded).any())
+        begin = self._begin or 0.0
+        held = standstill = None
+        if self.faulted_at is not None and self.rested_at is not None and commanded:
+            held = max(0.0, self.rested_at - self.faulted_at)
+            standstill = max(0.0, self.moved_at - self.faulted_at)
+        fault = machine.fault
+        return ControlReport(
+            state=machine.state.name.lower(),
+            states=[StateChange(c.time - begin, c.state.name.lower(), c.reason) for c in machine.history],
+            fault=fault.text if fault else None,
+            fault_code=fault.code.name.lower() if fault else None,
+            period=self._period.spread(),
+            ticks=self.ticks,
+            missed=self.missed,
+            position_clamps={name: int(v) for name, v in self._named(limiter.position_clamps).items()},
+            velocity_clamps={name: int(v) for name, v in self._named(limiter.velocity_clamps).items()},
+            travel_commanded=self._named(self._travel_commanded),
+            travel_measured=self._named(self._travel_measured),
+            end_error=self._named(self._commanded - self._measured) if commanded else {},
+            sends=self.sends,
+            failed_sends=self.failed_sends,
+            chunks=list(self.chunks),
+            chunks_late=self.chunks_late,
+            held_after=held,
+            standstill_after=standstill,
+            enabled={str(side): on for side, on in enabled.items()},
+            scheduling=scheduling,
+        )
+
+    def _named(self, values: NDArray[np.generic]) -> dict[str, float]:
+        columns = [
+            column for side in SIDES if side in self.present for column in range(ROBOT_DIM)[arm_slice(side)]
+        ]
+        return {DIM_NAMES[column]: float(values[column]) for column in columns}
+
+    def _add_travel(self, travel: Array, last: Array, values: Array) -> None:
+        np.abs(np.subtract(values, last, out=self._scratch), out=self._scratch)
+        if not np.isnan(self._scratch[0]):
+            travel += self._scratch
+        last[:] = values

@@ -1,0 +1,511 @@
+"""The control loop on fake arms and a fake clock: what moves, what holds, what latches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from gigaedge.errors import ArmError
+from gigaedge.robot import ARM_DIM, CAMERA_ROLES, ROBOT_DIM, SIDES, Side, arm_slice
+from gigaedge.site import Site
+from gigaedge_runtime.control import SETTLING, ControlLoop
+from gigaedge_runtime.devices import ArmState
+from gigaedge_runtime.limits import Limits
+from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
+from gigaedge_runtime.states import FaultCode, State
+
+PERIOD = 0.005
+HOME = np.array([0.1, 1.0, -1.0, 0.1, 0.2, -0.1, 0.03])
+START = np.tile(HOME, 2)
+
+
+@dataclass
+class FakeArm:
+    """Reaches 30 % of what is left to the target per tick; counts what it is told."""
+
+    side: Side
+    now: Callable[[], float]
+    pose: NDArray[np.float64] = field(default_factory=HOME.copy)
+    target: NDArray[np.float64] | None = None
+    sent: list[NDArray[np.float64]] = field(default_factory=list)
+    enabled: bool = False
+    fault: str | None = None
+    stamp: float | None = None
+    refuse: int = 0
+    blocked: bool = False
+    enable_error: str | None = None
+
+    def connect(self) -> None:
+        raise AssertionError("the loop gets connected arms")
+
+    def enable(self) -> None:
+        if self.enable_error:
+            raise ArmError(self.enable_error)
+        self.enabled = True
+        self.target = self.pose.copy()
+
+    def read(self) -> ArmState:
+        if self.target is not None and not self.blocked:
+            self.pose += 0.3 * (self.target - self.pose)
+        stamp = self.now() if self.stamp is None else self.stamp
+        return ArmState(self.pose[:6].copy(), float(self.pose[6]), stamp, self.enabled, self.fault)
+
+    def send(self, joints: NDArray[np.float64], gripper: float) -> bool:
+        assert self.enabled
+        assert np.isfinite(joints).all()
+        assert np.isfinite(gripper)
+        if self.refuse:
+            self.refuse -= 1
+            return False
+        self.target = np.r_[joints, gripper]
+        self.sent.append(self.target)
+        return True
+
+    def close(self) -> None:
+        raise AssertionError("the loop does not close arms")
+
+
+class Cell:
+    """A loop with two fake arms, in fake time."""
+
+    def __init__(self, *, absent: bool = False, dry_run: bool = False, **sections: object) -> None:
+        self.now = 100.0
+        self.policy = self.supervisor = True
+        self.signal = False
+        self.fd = Board.create()
+        self.board = Board(self.fd)
+        right = {"driver": "absent", "pose": tuple(HOME)} if absent else {"driver": "sim"}
+        self.site = Site.model_validate(
+            {
+                "bundle": Path("bundle"),
+                "cameras": [{"role": role, "driver": "sim"} for role in CAMERA_ROLES],
+                "arms": [{"side": "left", "driver": "sim"}, {"side": "right", **right}],
+                **sections,
+            }
+        )
+        self.arms = {side: FakeArm(side, lambda: self.now) for side in SIDES[: 1 if absent else 2]}
+        self.loop = ControlLoop(
+            self.site,
+            self.arms,
+            Board(self.fd),
+            policy_alive=lambda: self.policy,
+            supervisor_alive=lambda: self.supervisor,
+            stop_asked=lambda: self.signal,
+            dry_run=dry_run,
+            clock=lambda: self.now,
+        )
+        self.chunks = 0
+        self.commands: list[NDArray[np.float64]] = []
+
+    @property
+    def state(self) -> State:
+        return self.loop.machine.state
+
+    @property
+    def status(self) -> ControlStatus:
+        status = self.board.status.latest()
+        assert status is not None
+        return status
+
+    def publish(
+        self, target: NDArray[np.floating] = START, *, actions: int = 48, age: float = 0.1, slope: float = 0.0
+    ) -> None:
+        """A chunk at `target`, or one that leaves it with `slope` rad/s on every left joint."""
+        self.chunks += 1
+        chunk = np.tile(target, (actions, 1)).astype(np.float32)
+        chunk[:, :6] += slope * np.arange(actions)[:, None] / 30
+        self.board.chunks.publish(self.chunks, self.now - age, 30.0, chunk)
+
+    def run(self, seconds: float) -> bool:
+        """Tick for a while; False when the loop said that it is over."""
+        for _ in range(round(seconds / PERIOD)):
+            self.now += PERIOD
+            going_on = self.loop.tick(self.now)
+            if self.loop.armed:
+                self.commands.append(self.loop.limiter.position.copy())
+            if not going_on:
+                return False
+        return True
+
+    def start(self, **chunk: float) -> None:
+        """Armed and running on a first chunk."""
+        self.board.order.give(Order.RUN)
+        self.publish(**{"age": 0.0, **chunk})
+        self.run(0.05)
+        assert self.state is State.RUNNING
+
+
+@pytest.fixture
+def cell() -> Iterator[Cell]:
+    cell = Cell()
+    yield cell
+    os.close(cell.fd)
+
+
+def speeds(commands: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.abs(np.diff(commands, axis=0)) / PERIOD
+
+
+def test_nothing_is_enabled_before_the_order_and_a_chunk(cell: Cell) -> None:
+    cell.run(0.05)
+    cell.publish()
+    cell.run(0.05)
+    assert cell.state is State.DISARMED
+    assert not cell.arms["left"].enabled, "a chunk alone is no order"
+    other = Cell()
+    other.board.order.give(Order.RUN)
+    other.run(0.05)
+    assert not other.arms["left"].enabled, "an order alone is no proof of a working policy"
+    os.close(other.fd)
+
+
+def test_it_approaches_slowly_then_follows_the_chunk(cell: Cell) -> None:
+    target = START.copy()
+    target[0] += 0.3
+    cell.board.order.give(Order.RUN)
+    cell.publish(target)
+    cell.run(0.3)
+    assert cell.state is State.APPROACH
+    assert speeds(cell.commands).max() <= 0.4 + 1e-9
+    cell.run(0.7)
+    assert cell.state is State.RUNNING
+    np.testing.assert_allclose(cell.commands[-1], target, atol=1e-6)
+    np.testing.assert_allclose(cell.arms["left"].pose, target[:ARM_DIM], atol=1e-3)
+    assert cell.status.phase is Phase.LOOPING
+    assert cell.status.chunk == 1
+
+
+def test_the_measured_states_go_to_the_ring_with_their_own_time(cell: Cell) -> None:
+    cell.run(0.1)
+    newest = cell.board.states.newest()
+    assert newest is not None
+    assert newest[0] == cell.now
+    np.testing.assert_allclose(newest[1], START)
+
+
+def test_actions_are_due_by_time_and_past_ones_are_skipped(cell: Cell) -> None:
+    cell.start()
+    cell.publish(slope=0.5, age=0.2)
+    observed = cell.now - 0.2
+    cell.run(0.5)
+    due = START[0] + 0.5 * (cell.now - observed)
+    assert cell.commands[-1][0] == pytest.approx(due, abs=0.01)
+
+
+def test_a_missing_chunk_decelerates_and_holds_and_a_fresh_near_one_resumes(cell: Cell) -> None:
+    cell.start(slope=0.5, actions=10)
+    cell.run(1.0)
+    assert cell.state is State.HOLD
+    held = cell.commands[-1]
+    assert np.diff(speeds(cell.commands), axis=0).min() >= -(10.0 * PERIOD + 1e-9)
+    sent = len(cell.arms["left"].sent)
+    cell.run(0.5)
+    assert len(cell.arms["left"].sent) == sent + 100, "holding is being told so"
+    np.testing.assert_array_equal(cell.commands[-1], held)
+    cell.publish(held, actions=3, age=0.2)
+    cell.run(0.1)
+    assert cell.state is State.HOLD, "too late to be played"
+    cell.publish(held)
+    cell.run(PERIOD)
+    assert cell.state is State.RUNNING
+
+
+def test_a_fresh_chunk_far_away_is_approached(cell: Cell) -> None:
+    cell.start(actions=10)
+    cell.run(0.5)
+    assert cell.state is State.HOLD
+    far = START.copy()
+    far[3] += 0.5
+    cell.publish(far)
+    cell.run(0.5)
+    assert cell.state is State.APPROACH
+    assert speeds(cell.commands).max() <= 0.4 + 1e-9
+
+
+def test_two_chunks_apart_are_joined_without_a_jump(cell: Cell) -> None:
+    cell.start()
+    other = START.copy()
+    other[2] -= 0.05
+    cell.publish(other)
+    cell.run(0.3)
+    assert cell.state is State.RUNNING
+    np.testing.assert_allclose(cell.commands[-1], other, atol=1e-6)
+    assert speeds(cell.commands).max() < 0.8, "0.05 rad faded over 0.15 s"
+    assert not cell.loop.limiter.velocity_clamps.any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_chunk_that_is_not_finite_latches(cell: Cell, bad: float) -> None:
+    cell.start(slope=0.5)
+    target = START.copy()
+    target[9] = bad
+    cell.publish(target)
+    cell.run(0.3)
+    fault = cell.loop.machine.fault
+    assert fault is not None
+    assert fault.code is FaultCode.NON_FINITE
+    assert fault.text == "chunk 2 is refused: a chunk must be finite; this one holds NaN or infinity"
+    cell.publish()
+    cell.run(1.0)
+    assert cell.state is State.FAULT, "a good chunk does not clear it"
+    assert cell.status.at_rest
+    assert cell.status.settled
+
+
+def test_an_arms_own_fault_stops_both_and_it_gets_no_more_commands(cell: Cell) -> None:
+    cell.start(slope=0.5)
+    cell.run(0.3)
+    cell.arms["right"].fault = "emergency stop"
+    sent = {side: len(arm.sent) for side, arm in cell.arms.items()}
+    cell.run(0.3)
+    fault = cell.status.fault
+    assert fault is not None
+    assert (fault.code, fault.text) == (FaultCode.ARM, "right arm: emergency stop")
+    assert len(cell.arms["right"].sent) == sent["right"]
+    assert len(cell.arms["left"].sent) == sent["left"] + 60
+    assert cell.status.at_rest
+    cell.arms["right"].fault = None
+    cell.run(0.3)
+    assert len(cell.arms["right"].sent) == sent["right"], "it would jump when a person frees it"
+
+
+def test_before_it_is_enabled_an_arms_fault_is_its_own_affair(cell: Cell) -> None:
+    cell.arms["left"].fault = "standby"
+    cell.run(0.1)
+    assert cell.state is State.DISARMED
+
+
+def test_lost_power_latches(cell: Cell) -> None:
+    cell.start()
+    cell.arms["left"].enabled = False
+    cell.run(0.05)
+    assert cell.status.fault is not None
+    assert cell.status.fault.text == "left arm: a motor lost its power"
+
+
+@pytest.mark.parametrize(("age", "faulty"), [(0.049, False), (0.051, True)])
+def test_stale_feedback_latches(cell: Cell, age: float, faulty: bool) -> None:
+    cell.start()
+    cell.arms["left"].stamp = cell.now + PERIOD - age
+    cell.run(PERIOD)
+    assert (cell.state is State.FAULT) is faulty
+    if faulty:
+        assert cell.status.fault is not None
+        assert cell.status.fault.code is FaultCode.FEEDBACK
+        assert "left arm: feedback is 51 ms old, more than max_feedback_age 50 ms" in cell.status.fault.text
+
+
+@pytest.mark.parametrize(("refused", "faulty"), [(1, False), (2, False), (3, True)])
+def test_refused_commands_latch_when_three_in_a_row(cell: Cell, refused: int, faulty: bool) -> None:
+    cell.start()
+    cell.arms["right"].refuse = refused
+    cell.run(0.1)
+    assert (cell.state is State.FAULT) is faulty
+    assert cell.status.failed_sends == refused
+    if faulty:
+        assert cell.status.fault is not None
+        assert cell.status.fault.text.startswith("right arm: the bus refused 3 commands in a row")
+
+
+def test_an_arm_that_raises_on_sending_counts_as_refusing(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell.start()
+
+    def send(joints: object, gripper: float) -> bool:
+        raise ArmError("left arm is gone")
+
+    monkeypatch.setattr(cell.arms["left"], "send", send)
+    cell.run(0.1)
+    assert cell.status.fault is not None
+    assert cell.status.fault.code is FaultCode.SEND
+    assert cell.status.fault.text.endswith("left arm is gone")
+
+
+def test_an_arm_that_does_not_follow_latches(cell: Cell) -> None:
+    cell.start(slope=0.6)
+    cell.arms["left"].blocked = True
+    cell.run(1.4)
+    fault = cell.status.fault
+    assert fault is not None
+    assert fault.code is FaultCode.TRACKING
+    assert "rad from its command, more than tracking_error 0.6 rad" in fault.text
+
+
+def test_a_dead_policy_process_brings_both_arms_to_hold_at_once(cell: Cell) -> None:
+    cell.start(slope=0.9)
+    cell.run(0.5)
+    assert speeds(cell.commands)[-1].max() == pytest.approx(0.9, abs=0.02)
+    cell.policy = False
+    died = cell.now
+    cell.run(PERIOD)
+    assert cell.state is State.FAULT, "in the very next tick"
+    cell.run(1.0)
+    assert cell.status.fault is not None
+    assert cell.status.fault.text == "the policy process died"
+    assert all(arm.enabled for arm in cell.arms.values())
+    report = cell.loop.report("test")
+    assert report.held_after is not None
+    assert report.standstill_after is not None
+    assert report.held_after < 0.12
+    assert report.standstill_after < 0.2
+    moving = [k for k, step in enumerate(speeds(cell.commands)) if step.any()]
+    stopped_at = died + (moving[-1] - len(cell.commands)) * PERIOD + 1.0
+    assert stopped_at - died < 0.12
+    assert cell.run(1.0), "it holds until it is told to end"
+    cell.board.order.give(Order.STOP)
+    assert not cell.run(PERIOD)
+    assert cell.state is State.FAULT
+
+
+@pytest.mark.parametrize("how", ["order", "signal", "supervisor"])
+def test_an_end_decelerates_holds_settles_and_leaves_the_arms_enabled(cell: Cell, how: str) -> None:
+    cell.start(slope=0.9)
+    cell.run(0.3)
+    if how == "order":
+        cell.board.order.give(Order.STOP)
+        cell.policy = False
+    elif how == "signal":
+        cell.signal = True
+    else:
+        cell.supervisor = False
+        cell.policy = False
+    begin = cell.now
+    assert not cell.run(2.0)
+    assert SETTLING <= cell.now - begin < SETTLING + 0.2
+    assert cell.state is State.STOPPED, "a policy process that ends because of the order is no fault"
+    assert np.diff(speeds(cell.commands), axis=0).min() >= -(10.0 * PERIOD + 1e-9)
+    assert all(arm.enabled for arm in cell.arms.values())
+    report = cell.loop.report("test")
+    assert max(abs(error) for error in report.end_error.values()) < 1e-3
+    assert report.travel_measured["left_joint_1"] == pytest.approx(
+        report.travel_commanded["left_joint_1"], abs=0.01
+    )
+
+
+def test_an_end_before_anything_moved(cell: Cell) -> None:
+    cell.run(0.05)
+    cell.board.order.give(Order.STOP)
+    assert not cell.run(PERIOD)
+    report = cell.loop.report("test")
+    assert report.end_error == {}
+    assert report.sends == 0
+
+
+def test_a_dry_run_neither_enables_nor_commands(cell: Cell) -> None:
+    dry = Cell(dry_run=True)
+    dry.board.order.give(Order.RUN)
+    for _ in range(5):
+        dry.publish()
+        dry.run(0.2)
+    assert dry.state is State.DISARMED
+    assert dry.status.sends == 0
+    assert not any(arm.enabled or arm.sent for arm in dry.arms.values())
+    dry.board.order.give(Order.STOP)
+    assert not dry.run(PERIOD)
+    os.close(dry.fd)
+
+
+def test_an_arm_that_cannot_be_enabled_ends_the_loop_with_its_error(cell: Cell) -> None:
+    cell.arms["right"].enable_error = "right arm: the motor of joint 2 did not power up"
+    cell.board.order.give(Order.RUN)
+    cell.publish()
+    with pytest.raises(ArmError, match="joint 2 did not power up"):
+        cell.run(0.1)
+    assert cell.status.phase is Phase.ARMING
+    assert not cell.arms["left"].sent
+
+
+def test_an_absent_arm_stays_at_its_pose_and_counts_nowhere() -> None:
+    cell = Cell(absent=True)
+    far = START.copy()
+    far[arm_slice("right")] += 1.0
+    cell.start(target=far)
+    cell.run(0.5)
+    assert cell.state is State.RUNNING
+    np.testing.assert_array_equal(cell.commands[-1][arm_slice("right")], HOME)
+    newest = cell.board.states.newest()
+    assert newest is not None
+    np.testing.assert_array_equal(newest[1][arm_slice("right")], HOME)
+    assert not cell.loop.limiter.position_clamps.any()
+    assert set(cell.loop.report("test").travel_commanded) == {f"left_joint_{j}" for j in range(1, 7)} | {
+        "left_gripper"
+    }
+    os.close(cell.fd)
+
+
+def test_a_target_beyond_the_limits_is_reached_as_far_as_they_allow(cell: Cell) -> None:
+    beyond = START.copy()
+    beyond[6] = 0.2
+    beyond[4] = 1.3
+    cell.board.order.give(Order.RUN)
+    for _ in range(5):
+        cell.publish(beyond)
+        cell.run(1.0)
+    assert cell.state is State.RUNNING
+    assert cell.commands[-1][4] == 1.22
+    assert cell.commands[-1][6] == 0.07
+    report = cell.loop.report("test")
+    assert report.position_clamps["left_joint_5"] > 0
+    assert report.position_clamps["left_gripper"] > 0
+    assert report.position_clamps["right_gripper"] == 0
+
+
+def test_the_report_tells_the_story(cell: Cell) -> None:
+    cell.start()
+    cell.publish()
+    cell.run(0.2)
+    cell.board.order.give(Order.STOP)
+    cell.run(1.0)
+    report = cell.loop.report("test scheduling")
+    assert [change.state for change in report.states] == ["approach", "running", "stopped"]
+    assert report.state == "stopped"
+    assert report.fault is None
+    assert report.chunks == [1, 2]
+    assert report.enabled == {"left": True, "right": True}
+    assert report.period.p50 == pytest.approx(PERIOD, abs=1e-4)
+    assert report.scheduling == "test scheduling"
+    assert report.sends == 2 * len(cell.commands)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(arrays(np.float64, ROBOT_DIM, elements=st.floats(-6, 6)), min_size=1, max_size=6),
+    st.floats(0, 2),
+)
+def test_whatever_the_policy_says_the_arms_get_what_the_limits_allow(
+    targets: list[NDArray[np.float64]], slope: float
+) -> None:
+    cell = Cell()
+    limits = Limits.of(cell.site)
+    cell.board.order.give(Order.RUN)
+    for target in targets:
+        cell.publish(target, slope=slope)
+        cell.run(0.3)
+    for side, arm in cell.arms.items():
+        columns = arm_slice(side)
+        sent = np.array([HOME, *arm.sent])
+        assert (sent >= limits.lower[columns]).all()
+        assert (sent <= limits.upper[columns]).all()
+        assert (np.abs(np.diff(sent, axis=0)) <= limits.velocity[columns] * PERIOD + 1e-12).all()
+    os.close(cell.fd)
+
+
+def test_the_control_process_imports_no_heavy_package() -> None:
+    code = (
+        "import sys, gigaedge_runtime.control_process; "
+        "print([m for m in ('onnxruntime', 'cv2', 'torch', 'PIL', 'pyrealsense2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,475 @@
+import ctypes
+import gc
+import importlib
+import itertools
+import threading
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gigaedge import librealsense
+from gigaedge.errors import CameraError
+from gigaedge.robot import CAMERA_ROLES
+from gigaedge.site import CameraConfig
+from gigaedge_calibration.cameras import COLUMNS, connected_cameras
+from gigaedge_runtime.devices import realsense
+from gigaedge_runtime.devices.realsense import RealSenseCamera, captured_at, read_recording
+from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense, SoftwareCamera, render_scene
+
+W, H, FPS, RECORDED = 64, 48, 30, 15
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _home(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+        # The library writes its statistics when the context goes; that must not be the user's home.
+        librealsense._context = None
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left():
+    """Every test gives back its threads and its devices."""
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+    assert librealsense.list_devices() == ()
+
+
+def config(role="cam_high", *, driver="realsense", **kwargs):
+    return CameraConfig(role=role, driver=driver, **({"width": W, "height": H, "fps": FPS} | kwargs))
+
+
+def sim_host(*roles, **kwargs):
+    return SimulatedRealSense([config(role, driver="sim", **kwargs) for role in roles or ["cam_high"]])
+
+
+@contextmanager
+def running(camera):
+    camera.start()
+    try:
+        yield camera
+    finally:
+        camera.stop()
+
+
+def wait_for(condition, timeout=5.0):
+    deadline = time.monotonic() + timeout
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.002)
+    return result
+
+
+def frames(camera, count, timeout=5.0):
+    """The next `count` different frames."""
+    seen = []
+
+    def enough():
+        frame = camera.latest()
+        if frame is not None and (not seen or frame.number != seen[-1].number):
+            seen.append(frame)
+        return len(seen) >= count
+
+    wait_for(enough, timeout)
+    return seen
+
+
+def picture(role, number):
+    """What the recordings hold: a gradient that says which frame of which camera it is."""
+    image = np.zeros((H, W, 3), np.uint8)
+    image[..., 0] = CAMERA_ROLES.index(role) * 50 + np.arange(W)
+    image[..., 1] = np.arange(H)[:, None]
+    image[..., 2] = number
+    return image
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """One .db3 per role, recorded by librealsense at the speed of the camera."""
+    rs = librealsense.load()
+    folder = tmp_path_factory.mktemp("recordings")
+    units = []
+    for role in CAMERA_ROLES:
+        camera = SoftwareCamera(f"rec-{role}", W, H, FPS)
+        recorder = rs.recorder(str(folder / f"{role}.db3"), camera.device, False)
+        sensor = recorder.query_sensors()[0]
+        sensor.open(sensor.get_stream_profiles()[0])
+        sensor.start(rs.frame_queue(50))
+        units.append((role, camera, recorder, sensor))
+    start = time.time()
+    for number in range(1, RECORDED + 1):
+        for role, camera, *_ in units:
+            camera.push(picture(role, number), number, start + number / FPS)
+        time.sleep(1 / FPS)
+    for _, _, _, sensor in units:
+        sensor.stop()
+        sensor.close()
+    units.clear()
+    del recorder, sensor, camera
+    return {role: folder / f"{role}.db3" for role in CAMERA_ROLES}
+
+
+# -- live, through software devices of librealsense ---------------------------------------------------------
+
+
+def test_a_simulated_camera_is_opened_by_serial():
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        got = frames(camera, 5)
+        scene = render_scene("cam_high", W, H)
+        for frame in got:
+            assert frame.role == "cam_high"
+            assert frame.image.flags.owndata
+            assert frame.image.dtype == np.uint8
+            np.testing.assert_array_equal(frame.image, scene[(frame.number - 1) % len(scene)])
+            assert 0 <= frame.received - frame.captured < 0.5
+        assert [f.number for f in got] == sorted({f.number for f in got})
+        assert camera.untrusted_stamps == 0
+    assert camera.latest() is None
+
+
+def test_three_cameras_stream_at_their_rate():
+    with sim_host(*CAMERA_ROLES, width=640, height=480) as host:
+        cameras = [RealSenseCamera(c) for c in host.configs]
+        for camera in cameras:
+            camera.start()
+        first = [frames(camera, 1)[0] for camera in cameras]
+        time.sleep(1.0)
+        last = [camera.latest() for camera in cameras]
+        for camera in cameras:
+            camera.stop()
+    for a, b in zip(first, last, strict=True):
+        assert 15 <= b.number - a.number <= 33
+
+
+@pytest.mark.parametrize(
+    ("flip", "expected"),
+    [
+        ("none", lambda i: i),
+        ("horizontal", lambda i: i[:, ::-1]),
+        ("vertical", lambda i: i[::-1]),
+        ("both", lambda i: i[::-1, ::-1]),
+    ],
+)
+def test_flips(flip, expected):
+    with sim_host(flip=flip) as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frame = frames(camera, 1)[0]
+    scene = render_scene("cam_high", W, H)
+    np.testing.assert_array_equal(frame.image, expected(scene[(frame.number - 1) % len(scene)]))
+    assert frame.image.flags.c_contiguous
+
+
+def test_an_absent_serial_is_told_at_once_with_what_is_there():
+    with sim_host("cam_left_wrist"):
+        start = time.monotonic()
+        with pytest.raises(CameraError) as caught:
+            RealSenseCamera(config(serial="123")).start()
+        assert time.monotonic() - start < 1.0
+    assert str(caught.value) == (
+        "cam_high: no RealSense with serial 123; connected: sim-cam_left_wrist (gigaedge simulated camera); "
+        "correct `serial` or check the cable"
+    )
+    with pytest.raises(CameraError, match="connected: none"):
+        RealSenseCamera(config(serial="123")).start()
+
+
+def test_a_wrong_resolution_names_the_right_one():
+    with sim_host() as host:
+        wrong = host.configs[0].model_copy(update={"width": 848, "height": 480, "fps": 60})
+        with pytest.raises(CameraError) as caught:
+            RealSenseCamera(wrong).start()
+    assert str(caught.value) == (
+        "cam_high: RealSense sim-cam_high has no colour stream 848x480 RGB8 at 60 Hz; it has 64x48@30; "
+        "correct `width`, `height` or `fps`"
+    )
+
+
+def test_a_camera_in_use_is_told():
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        with pytest.raises(
+            CameraError, match=r"cam_high: RealSense sim-cam_high is in use .*close the other"
+        ):
+            RealSenseCamera(host.configs[0]).start()
+        frames(camera, 2)
+
+
+def test_usb_2_is_warned_about(monkeypatch, caplog):
+    slow = librealsense.DeviceInfo("sim-cam_high", "D435", "2.1", "5.16")
+    with sim_host() as host, monkeypatch.context() as patch:
+        patch.setattr(librealsense, "list_devices", lambda: (slow,))
+        with running(RealSenseCamera(host.configs[0])):
+            pass
+    assert "sim-cam_high runs at USB 2.1, too slow for three cameras" in caplog.text
+
+
+def test_two_cameras_cannot_have_one_serial():
+    host = SimulatedRealSense([config(r, driver="sim", serial="7") for r in CAMERA_ROLES[:2]])
+    with pytest.raises(CameraError, match="cam_left_wrist: a camera with serial 7 exists already"):
+        host.start()
+
+
+def test_a_stall_keeps_the_last_frame_and_ends():
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frames(camera, 2)
+        host.stall("cam_high")
+        time.sleep(0.1)
+        stalled = camera.latest()
+        time.sleep(0.4)
+        assert camera.latest() is stalled
+        host.stall("cam_high", False)
+        wait_for(lambda: camera.latest().number > stalled.number)
+
+
+def test_a_long_silence_of_a_connected_camera_is_no_loss(monkeypatch):
+    monkeypatch.setattr(realsense, "PRESENCE_INTERVAL", 0.05)
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frames(camera, 1)
+        host.stall("cam_high")
+        time.sleep(0.5)
+        assert camera.latest() is not None
+
+
+def test_an_unplugged_camera_is_lost_and_can_be_started_again(recordings, monkeypatch):
+    """A recording loaded into the context stands for a camera there, and unloading it for the cable."""
+    monkeypatch.setattr(realsense, "PRESENCE_INTERVAL", 0.2)
+    context = librealsense.context()
+    file = str(recordings["cam_high"])
+    player = context.load_device(file)
+    camera = RealSenseCamera(config(serial="rec-cam_high"))
+    with running(camera):
+        frames(camera, 2)
+        context.unload_device(file)
+        lost = "cam_high: RealSense rec-cam_high was unplugged or lost power; check cable and hub"
+
+        def is_lost():
+            try:
+                camera.latest()
+            except CameraError as error:
+                return str(error)
+            return None
+
+        assert lost in wait_for(is_lost)
+        with pytest.raises(CameraError, match="no RealSense with serial rec-cam_high"):
+            camera.start()
+        del player
+        player = context.load_device(file)
+        camera.start()
+        frames(camera, 2)
+    context.unload_device(file)
+    del player
+
+
+@contextmanager
+def manual_camera():
+    """A software camera that delivers only what the test pushes, and the driver on it."""
+    device = SoftwareCamera("manual", W, H, FPS)
+    handle = librealsense.register(device.device)
+    with running(RealSenseCamera(config(serial="manual"))) as camera:
+        yield device, camera
+    del handle
+
+
+def push_and_take(device, camera, number, stamp, **kwargs):
+    device.push(picture("cam_high", number), number, stamp, **kwargs)
+    return wait_for(lambda: (f := camera.latest()) is not None and f.number == number and f)
+
+
+@pytest.mark.parametrize("domain", ["global_time", "system_time"])
+def test_epoch_stamps_become_monotonic_time(domain):
+    with manual_camera() as (device, camera):
+        exposed, stamp = time.monotonic(), time.time()
+        frame = push_and_take(device, camera, 1, stamp - 0.030, domain=domain)
+        assert frame.captured == pytest.approx(exposed - 0.030, abs=0.005)
+        assert frame.captured < exposed < frame.received
+
+
+def test_stamps_that_cannot_be_true_are_counted_and_not_used():
+    with manual_camera() as (device, camera):
+        for number, shift in enumerate((5.0, -5.0), start=1):
+            frame = push_and_take(device, camera, number, time.time() + shift)
+            assert frame.captured == frame.received
+        assert camera.untrusted_stamps == 2
+
+
+def test_hardware_clock_stamps_are_not_comparable():
+    with manual_camera() as (device, camera):
+        frame = push_and_take(device, camera, 1, time.time() - 0.05, domain="hardware_clock")
+        assert frame.captured == frame.received
+        assert camera.untrusted_stamps == 0
+
+
+def test_a_frame_delivered_twice_is_one_frame():
+    with manual_camera() as (device, camera):
+        first = push_and_take(device, camera, 1, time.time())
+        device.push(picture("cam_high", 9), 1, time.time())
+        time.sleep(0.1)
+        assert camera.latest() is first
+        push_and_take(device, camera, 2, time.time())
+
+
+@given(st.floats(-3, 3), st.floats(0, 1e6))
+def test_captured_at_believes_ages_up_to_a_second(age, received):
+    wall = 1.7e9
+    captured = captured_at((wall - age) * 1e3, wall, received)
+    if 0.001 < age < 0.999:
+        assert captured == pytest.approx(received - age, abs=1e-5)
+    elif age < -0.001 or age > 1.001:
+        assert captured is None
+
+
+def test_stop_is_prompt_and_may_come_at_any_time():
+    with sim_host() as host:
+        camera = RealSenseCamera(host.configs[0])
+        camera.stop()
+        camera.start()
+        host.stall("cam_high")  # stop must not wait for a frame
+        start = time.monotonic()
+        stoppers = [threading.Thread(target=camera.stop) for _ in range(3)]
+        for thread in stoppers:
+            thread.start()
+        for thread in stoppers:
+            thread.join()
+        camera.stop()
+        assert time.monotonic() - start < 1.0
+        host.stall("cam_high", False)
+        with running(camera):
+            frames(camera, 2)
+
+
+# -- recordings ---------------------------------------------------------------------------------------------
+
+
+def test_a_recording_plays_in_real_time_and_loops(recordings):
+    camera = RealSenseCamera(config("cam_left_wrist", file=recordings["cam_left_wrist"]))
+    with running(camera):
+        start = time.monotonic()
+        got = frames(camera, 1)
+        while got[-1].number < 2 * RECORDED + 3:
+            got += [f for f in frames(camera, 2)[1:] if f.number != got[-1].number]
+        elapsed = time.monotonic() - start
+    numbers = [frame.number for frame in got]
+    assert numbers == sorted(set(numbers))
+    assert elapsed > 0.7 * 2 * RECORDED / FPS
+    for frame in got:
+        np.testing.assert_array_equal(
+            frame.image, picture("cam_left_wrist", (frame.number - 1) % RECORDED + 1)
+        )
+        assert frame.captured == frame.received
+    assert camera.untrusted_stamps == 0
+
+
+def test_a_recording_that_ended_is_lost(recordings):
+    with running(RealSenseCamera(config(file=recordings["cam_high"]), repeat=False)) as camera:
+        with pytest.raises(CameraError, match=r"cam_high: the recording .*cam_high\.db3 has ended"):
+            wait_for(lambda: camera.latest() and False)
+        camera.start()
+        frames(camera, 2)
+
+
+def test_three_recordings_are_read_in_lockstep_and_exactly(recordings):
+    configs = [config(role, file=recordings[role]) for role in CAMERA_ROLES]
+    rows = list(itertools.zip_longest(*map(read_recording, configs)))
+    assert [[f.number for f in row] for row in rows] == [[n] * 3 for n in range(1, RECORDED + 1)]
+    for row in rows:
+        for frame in row:
+            np.testing.assert_array_equal(frame.image, picture(frame.role, frame.number))
+    steps = np.diff([row[0].captured for row in rows])
+    np.testing.assert_allclose(steps, 1 / FPS, atol=1e-4)
+
+
+def test_reading_a_recording_may_be_given_up_early(recordings):
+    reader = read_recording(config(file=recordings["cam_high"], flip="both"))
+    np.testing.assert_array_equal(next(reader).image, picture("cam_high", 1)[::-1, ::-1])
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "text"),
+    [
+        ("nothing.db3", W, "no recording .*nothing.db3; correct `file`"),
+        ("film.mp4", W, "film.mp4 is no RealSense recording; expected a .db3 or .bag file"),
+        ("damaged.db3", W, "damaged.db3 does not start .*record it again or name another"),
+        ("good.db3", 640, "good.db3 has no colour stream 640x48 RGB8 at 30 Hz; it has 64x48@30; correct"),
+    ],
+)
+def test_unusable_recordings_are_told(recordings, tmp_path, name, size, text):
+    (tmp_path / "damaged.db3").write_text("not a database")
+    (tmp_path / "good.db3").write_bytes(recordings["cam_high"].read_bytes())
+    wrong = config(file=tmp_path / name, width=size)
+    with pytest.raises(CameraError, match=f"cam_high: .*{text}"):
+        RealSenseCamera(wrong).start()
+    with pytest.raises(CameraError, match=f"cam_high: .*{text}"):
+        next(read_recording(wrong))
+
+
+# -- librealsense itself ------------------------------------------------------------------------------------
+
+
+def test_connected_cameras_are_listed():
+    assert connected_cameras() == []
+    with sim_host("cam_right_wrist", "cam_high"):
+        rows = connected_cameras()
+    name = "gigaedge simulated camera"
+    assert rows == [(f"sim-{role}", name, "3.2", "unknown") for role in ("cam_high", "cam_right_wrist")]
+    assert len(rows[0]) == len(COLUMNS)
+
+
+def refuse_import(monkeypatch, error):
+    original = importlib.import_module
+
+    def import_module(name, package=None):
+        if name == "pyrealsense2":
+            raise error
+        return original(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+
+
+def test_missing_library_is_told_with_the_mend(monkeypatch):
+    refuse_import(monkeypatch, ModuleNotFoundError("No module named 'pyrealsense2'"))
+    with pytest.raises(CameraError, match=r"pip install 'gigaedge\[robot\]'"):
+        librealsense.load()
+
+
+def test_unloadable_library_is_told_with_the_mend(monkeypatch):
+    refuse_import(monkeypatch, ImportError("libusb-1.0.so.0: cannot open shared object file"))
+    with pytest.raises(CameraError, match=r"libusb-1\.0\.so\.0: cannot open.*apt-get install libusb-1\.0-0"):
+        librealsense.load()
+
+
+def test_libusb_comes_from_its_package_only_when_the_system_has_none(monkeypatch):
+    loaded = []
+
+    def has(library):
+        def load(name, mode=ctypes.DEFAULT_MODE):
+            if name == "libusb-1.0.so.0" and not library:
+                raise OSError("cannot open shared object file")
+            loaded.append((name, mode))
+
+        return load
+
+    package = SimpleNamespace(get_library_path=lambda: "/packaged/libusb.so")
+    monkeypatch.setattr(importlib, "import_module", lambda name: package)
+    monkeypatch.setattr(ctypes, "CDLL", has(library=True))
+    librealsense.load()
+    assert [name for name, _ in loaded] == ["libusb-1.0.so.0"]
+    loaded.clear()
+    monkeypatch.setattr(ctypes, "CDLL", has(library=False))
+    librealsense.load()
+    assert loaded == [("/packaged/libusb.so", ctypes.RTLD_GLOBAL)]
+
+
+def test_scenes_are_deterministic_and_differ_by_role():
+    first = render_scene("cam_high", 40, 30, frames=4)
+    again = render_scene("cam_high", 40, 30, frames=4)
+    other = render_scene("cam_left_wrist", 40, 30, frames=4)
+    assert all((a == b).all() for a, b in zip(first, again, strict=True))
+    assert all((a != b).any() for a, b in zip(first, other, strict=True))
+    assert (first[0] != first[1]).any()
