@@ -26,8 +26,8 @@ HOME = (0.0, 1.3, -1.2, 0.0, 0.6, 0.0, 0.03)
 """A comfortable pose: elbow up, gripper level and half open (6 joints rad, gripper m)."""
 STATE_REACH = 0.5
 """rad around HOME that the statistics call the 1st and 99th percentile."""
-ACTION_REACH = 0.02
-"""rad per action: small, because an untrained policy asks for white noise."""
+NOISY_REACH, SMOOTH_REACH = 0.02, 0.1
+"""rad per action: small where the policy asks for white noise."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,37 @@ class Sizes:
 
 
 def write_random_checkpoint(
-    out: Path, generation: Generation, sizes: Sizes, *, seed: int = 0, replace: bool = False
+    out: Path,
+    generation: Generation,
+    sizes: Sizes,
+    *,
+    seed: int = 0,
+    smooth: bool = False,
+    replace: bool = False,
 ) -> None:
-    """Write `transformer/`, `vae/`, `norm_stats.json` and a prompt embedding into `out`."""
+    """Write `transformer/`, `vae/`, `norm_stats.json` and a prompt embedding into `out`.
+
+    `smooth` sets the action encoder and decoder so that the flow forgets its noise: neighbouring actions come out
+    alike, as a trained policy's do, and an arm can follow them.
+    """
     random = torch.Generator().manual_seed(seed)
     transformer_config = _transformer_config(generation, sizes)
     vae_config = _vae_config(sizes)
     transformer = WorldActionTransformer(TransformerConfig.model_validate(transformer_config))
     shapes = {name: tensor.shape for name, tensor in transformer.state_dict().items()}
     vae_shapes = checkpoint_shapes(FirstFrameVae(VaeConfig.model_validate(vae_config)))
+    weights = _random_tensors(shapes, random)
+    if smooth:
+        _forget_noise(weights)
     with atomic_directory(out, replace=replace) as folder:
         for part, config, tensors in (
-            ("transformer", transformer_config, _random_tensors(shapes, random)),
+            ("transformer", transformer_config, weights),
             ("vae", vae_config, _random_tensors(vae_shapes, random)),
         ):
             (folder / part).mkdir()
             (folder / part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             save_file(tensors, folder / part / WEIGHTS, metadata={"format": "pt"})
-        stats = json.dumps({"norm_stats": _norm_stats(sizes.action_channels)}, indent=1)
+        stats = json.dumps({"norm_stats": _norm_stats(sizes.action_channels, SMOOTH_REACH if smooth else NOISY_REACH)}, indent=1)
         (folder / "norm_stats.json").write_text(stats + "\n", encoding="utf-8")
         prompt = torch.randn(12, sizes.text_dim, generator=random)
         save_file({"prompt_embeds": prompt}, folder / PROMPT)
@@ -129,7 +142,34 @@ def _random(name: str, shape: torch.Size, random: torch.Generator) -> Tensor:
     return noise / fan_in**0.5
 
 
-def _norm_stats(channels: int) -> dict[str, dict[str, list[float]]]:
+def _forget_noise(tensors: dict[str, Tensor]) -> None:
+    """Make the action velocity k * x plus what the blocks add, so that the flow contracts x by about exp(-k).
+
+    GELU(z) - GELU(-z) = z, so pairs of hidden units with opposite signs pass a value through an MLP unchanged. Two
+    large opposite offsets keep the output norm from rescaling it, and `gain` keeps what the blocks add small.
+    """
+    contraction, gain, offset = 4.0, 8.0, 40.0
+    width = tensors["action_encoder.out_proj.weight"].shape[0]
+    channels = min(tensors["action_encoder.in_proj.weight"].shape[1], width - 2)
+    one = torch.eye(channels)
+    pair = torch.cat((one, -one))
+    layers = {
+        "action_encoder.in_proj": pair.T,
+        "action_encoder.mid_proj": pair @ pair.T,
+        "action_encoder.out_proj": gain * pair.T,
+        "action_decoder.in_proj": contraction / gain * offset * (2 / width) ** 0.5 * pair,
+        "action_decoder.mid_proj": pair @ pair.T,
+        "action_decoder.out_proj": pair,
+    }
+    for name, values in layers.items():
+        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
+        weight.zero_()
+        bias.zero_()
+        weight[..., : values.shape[0], : values.shape[1]] = values
+    tensors["action_encoder.out_proj.bias"][-2:] = torch.tensor([offset, -offset])
+
+
+def _norm_stats(channels: int, action_reach: float) -> dict[str, dict[str, list[float]]]:
     padding = [0.0] * max(0, channels - len(DIM_UNITS))
     home = [*HOME, *HOME]
     grippers = [index % ARM_DIM == JOINTS for index in range(ARM_DIM * len(SIDES))]
@@ -146,7 +186,7 @@ def _norm_stats(channels: int) -> dict[str, dict[str, list[float]]]:
             "q99": row(STATE_REACH, +1, centred=True),
         },
         "action": {
-            "q01": row(ACTION_REACH, -1, centred=False),
-            "q99": row(ACTION_REACH, +1, centred=False),
+            "q01": row(action_reach, -1, centred=False),
+            "q99": row(action_reach, +1, centred=False),
         },
     }

@@ -78,7 +78,7 @@ def make_demo_bundle(out: Path, generation: Literal["GWP-0", "GWP-0.5"], *, quie
     checkpoint, bundle = out / "checkpoint", out / "bundle"
     with progress(EXPORT_STEPS + 1, quiet) as begin:
         begin("making a random checkpoint")
-        write_random_checkpoint(checkpoint, generation, Sizes(), replace=True)
+        write_random_checkpoint(checkpoint, generation, Sizes(), smooth=True, replace=True)
         loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), begin)
         prompts = {"demo": checkpoint / PROMPT}
         write_bundle(loaded, prompts, bundle, ExportOptions(), verify=True, force=True, begin=begin)

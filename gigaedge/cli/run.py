@@ -13,9 +13,8 @@ from gigaedge.cli.common import JsonOption, needs, print_json, print_table
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
-    from gigaedge_runtime.report import ControlReport, RunReport, Spread
-
     from gigaedge.site import Site
+    from gigaedge_runtime.report import ControlReport, RunReport, Spread
 
 _SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from gigaedge.files import read_tensors, write_tensors
 
 
@@ -45,7 +46,15 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    for command in (["export"], ["inspect"], ["infer"], ["verify"], ["run"], ["demo"], ["calibrate", "cameras"]):
+    for command in (
+        ["export"],
+        ["inspect"],
+        ["infer"],
+        ["verify"],
+        ["run"],
+        ["demo"],
+        ["calibrate", "cameras"],
+    ):
         result = gigaedge(*command, "--help")
         assert result.returncode == 0, result.stderr
         assert "Example" in result.stdout, command
@@ -55,7 +64,15 @@ def test_export_verify_infer_inspect(golden: Path, tmp_path: Path) -> None:
     bundle, out = tmp_path / "b", tmp_path / "o.safetensors"
     recording = golden / "io.safetensors"
     exported = gigaedge(
-        "export", "--checkpoint", golden, "--prompt", f"task={recording}", "--timesteps", "exact", "--out", bundle
+        "export",
+        "--checkpoint",
+        golden,
+        "--prompt",
+        f"task={recording}",
+        "--timesteps",
+        "exact",
+        "--out",
+        bundle,
     )
     assert exported.returncode == 0, exported.stderr
     assert "verified against PyTorch" in exported.stdout
@@ -76,7 +93,9 @@ def test_export_verify_infer_inspect(golden: Path, tmp_path: Path) -> None:
         "trajectory": (11, 48, 32),
     }
     np.testing.assert_allclose(answer["action"], io["action"], atol=1e-4)
-    fails(2, "exists already", "export", "--checkpoint", golden, "--prompt", f"t={recording}", "--out", bundle)
+    fails(
+        2, "exists already", "export", "--checkpoint", golden, "--prompt", f"t={recording}", "--out", bundle
+    )
     inspected = gigaedge("inspect", bundle, "--json")
     assert json.loads(inspected.stdout)["action"]["chunk"] == 48
     assert gigaedge("verify", bundle, "--golden", golden, "--tolerance", 1e-12).returncode == 1
@@ -100,7 +119,17 @@ def test_bad_exports(recording: Path, tmp_path: Path) -> None:
     fails(2, "no such file", *base, "--prompt", "task=nothing.pt")
     fails(2, "expected WIDTHxHEIGHT", *base, "--prompt", f"t={recording}", "--view-size", "320")
     fails(2, "step counts must be at least 1", *base, "--prompt", f"t={recording}", "--steps", "10,0")
-    fails(2, "no such folder", "export", "--checkpoint", tmp_path / "none", "--out", out, "--prompt", f"t={recording}")
+    fails(
+        2,
+        "no such folder",
+        "export",
+        "--checkpoint",
+        tmp_path / "none",
+        "--out",
+        out,
+        "--prompt",
+        f"t={recording}",
+    )
     result = gigaedge(*base, "--prompt", f"t={recording}", "--timesteps", "fp8")
     assert result.returncode == 2
     assert list(tmp_path.iterdir()) == []
