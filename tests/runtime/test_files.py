@@ -138,6 +138,16 @@ def test_an_empty_folder(tmp_path):
         VideoCamera(config(tmp_path)).start()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_of_the_reader_is_not_mistaken_for_a_slow_camera(folder, monkeypatch):
+    camera = VideoCamera(config(folder))
+    monkeypatch.setattr(camera, "_read", lambda: 1 // 0)
+    with running(camera):
+        camera._thread.join(5)
+        with pytest.raises(CameraError, match="cam_high: its reader broke off"):
+            camera.latest()
+
+
 def test_a_damaged_image_in_the_middle_loses_the_camera(folder):
     (folder / "0002.png").write_bytes(b"damaged")
     with running(VideoCamera(config(folder))) as camera:
