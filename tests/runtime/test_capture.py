@@ -251,7 +251,12 @@ def test_a_running_cell_can_be_started_again():
         assert views_within(cameras).fresh
 
 
-def test_three_recordings_make_observations(tmp_path):
+RECORDED = 12
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """One .db3 per role, recorded by librealsense at the speed of the camera."""
     rs = librealsense.load()
     units = []
     for role in CAMERA_ROLES:
@@ -261,20 +266,21 @@ def test_three_recordings_make_observations(tmp_path):
         sensor.open(sensor.get_stream_profiles()[0])
         sensor.start(rs.frame_queue(50))
         units.append((camera, recorder, sensor))
-    count, start = 12, time.time()
-    for number in range(1, count + 1):
-        for index, (camera, *_) in enumerate(units):
-            camera.push(np.full((H, W, 3), 80 * index + number, np.uint8), number, start + number / FPS)
+    start = time.time()
+    for number in range(1, RECORDED + 1):
+        for index, unit in enumerate(units):
+            unit[0].push(np.full((H, W, 3), 80 * index + number, np.uint8), number, start + number / FPS)
         time.sleep(1 / FPS)
-    for _, _, sensor in units:
-        sensor.stop()
-        sensor.close()
-    units.clear()
-    del camera, recorder, sensor
+    for unit in units:
+        unit[2].stop()
+        unit[2].close()
+    # A file is complete once its recorder is gone, which is when this function returns.
+    return {role: tmp_path / f"{role}.db3" for role in CAMERA_ROLES}
 
+
+def test_three_recordings_make_observations(recordings):
     cells = [
-        CameraConfig(role=r, driver="realsense", file=tmp_path / f"{r}.db3", width=W, height=H)
-        for r in CAMERA_ROLES
+        CameraConfig(role=r, driver="realsense", file=recordings[r], width=W, height=H) for r in CAMERA_ROLES
     ]
     with open_cameras(cells) as cameras:
         cameras.wait_ready(5.0)
@@ -284,11 +290,11 @@ def test_three_recordings_make_observations(tmp_path):
             views = views_within(cameras)
             for index, role in enumerate(CAMERA_ROLES):
                 frame = views.frames[role]
-                assert (frame.image == 80 * index + (frame.number - 1) % count + 1).all()
+                assert (frame.image == 80 * index + (frame.number - 1) % RECORDED + 1).all()
             rounds += views.fresh
             time.sleep(0.005)
         assert rounds > 20
-        assert views.frames[HIGH].number > 2 * count
+        assert views.frames[HIGH].number > 2 * RECORDED
 
 
 def test_videos_and_simulated_cameras_mix(tmp_path):
