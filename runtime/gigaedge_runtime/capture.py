@@ -91,7 +91,11 @@ class CameraSet:
         self._seen: dict[CameraRole, int] = {}
 
     def start(self) -> None:
-        """Start all cameras. Raises CameraError when one fails; those that had started are stopped again."""
+        """Start all cameras, after stopping any that run.
+
+        Raises CameraError when one fails; those that had started are stopped again.
+        """
+        self.stop()
         self._seen = {}
         with ExitStack() as started:
             for device in (*([self.host] if self.host else []), *self.cameras.values()):

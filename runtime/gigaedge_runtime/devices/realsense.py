@@ -49,6 +49,7 @@ class RealSenseCamera(ThreadedCamera):
         """Live frames whose stamp lay in the future or more than MAX_STAMP_AGE back."""
         self._repeat = repeat
         self._clock = clock
+        self._rs: Any = None
         self._pipeline: Any = None
         self._queue: Any = None
         self._playback: Any = None
@@ -57,7 +58,7 @@ class RealSenseCamera(ThreadedCamera):
         self._heard = 0.0
 
     def _open(self) -> None:
-        rs = librealsense.load()
+        rs = self._rs = librealsense.load()
         if self.config.serial is not None:
             _check_connected(self.config)
         self._number, self._offset, self._heard = None, 0, self._clock()
@@ -112,7 +113,7 @@ class RealSenseCamera(ThreadedCamera):
         return number + self._offset
 
     def _captured(self, colour: Any, wall: float, received: float) -> float:
-        domains = librealsense.load().timestamp_domain
+        domains = self._rs.timestamp_domain
         comparable = colour.frame_timestamp_domain in (domains.global_time, domains.system_time)
         if self._playback is not None or not comparable:
             return received
@@ -125,7 +126,7 @@ class RealSenseCamera(ThreadedCamera):
     def _check_alive(self) -> None:
         """Raise when the silence is final. A camera that is there but silent is left to the age checks."""
         if self._playback is not None:
-            if self._playback.current_status() == librealsense.load().playback_status.stopped:
+            if self._playback.current_status() == self._rs.playback_status.stopped:
                 raise CameraError(f"{self.role}: the recording {self.config.file} has ended")
             return
         now = self._clock()

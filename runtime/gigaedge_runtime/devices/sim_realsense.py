@@ -28,7 +28,7 @@ class SoftwareCamera:
 
     def __init__(self, serial: str, width: int, height: int, fps: int) -> None:
         """A device that is in no context yet; sizes in px, `fps` in Hz."""
-        rs = librealsense.load()
+        rs = self._rs = librealsense.load()
         self.device = rs.software_device()
         # `camera_info.name` would be the enumeration's own attribute.
         self.device.register_info(rs.camera_info.__members__["name"], "gigaedge simulated camera")
@@ -47,11 +47,10 @@ class SoftwareCamera:
 
     def push(self, image: NDArray[np.uint8], number: int, stamp: float, domain: str = "global_time") -> None:
         """Deliver an RGB picture of shape (height, width, 3), stamped `stamp` s since 1970."""
-        rs = librealsense.load()
         # Always a new one: the library owns the frame, and frees its pixels, once it was delivered.
-        frame = rs.software_video_frame()
+        frame = self._rs.software_video_frame()
         frame.pixels, frame.stride, frame.bpp = image, image.shape[1] * 3, 3
-        frame.timestamp, frame.domain = stamp * 1e3, rs.timestamp_domain.__members__[domain]
+        frame.timestamp, frame.domain = stamp * 1e3, self._rs.timestamp_domain.__members__[domain]
         frame.frame_number, frame.profile = number, self._profile
         self._sensor.on_video_frame(frame)
 

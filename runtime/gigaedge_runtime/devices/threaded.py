@@ -78,6 +78,9 @@ class ThreadedCamera(ABC):
                     self._newest = frame
         except CameraError as error:
             self._lost = error
+        finally:
+            if self._lost is None and not self._stopping.is_set():
+                self._lost = CameraError(f"{self.role}: its reader broke off; see the traceback, start again")
 
     def _pause(self, seconds: float) -> None:
         """Sleep, but wake as soon as `stop` is called."""

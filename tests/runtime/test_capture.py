@@ -1,0 +1,308 @@
+import gc
+import threading
+import time
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import pytest
+
+from gigaedge import librealsense
+from gigaedge.errors import CameraError, ConfigError
+from gigaedge.robot import CAMERA_ROLES
+from gigaedge.site import CameraConfig
+from gigaedge_runtime.capture import CameraSet, CapturedViews, Refusal, open_cameras
+from gigaedge_runtime.compose import Compositor
+from gigaedge_runtime.devices import Frame
+from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense, SoftwareCamera
+
+W, H, FPS = 64, 48, 30
+HIGH, LEFT, RIGHT = CAMERA_ROLES
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _home(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+        # The library writes its statistics when the context goes; that must not be the user's home.
+        librealsense._context = None
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+# -- the decision, with cameras that are only a slot -----------------------------------------------
+
+
+@dataclass
+class Slot:
+    role: str
+    frame: Frame | None = None
+    fails: bool = False
+    calls: list[str] = field(default_factory=list)
+
+    def start(self):
+        self.calls.append("start")
+        if self.fails:
+            raise CameraError(f"{self.role}: broken")
+
+    def stop(self):
+        if self.calls:
+            self.calls.append("stop")
+
+    def latest(self):
+        if self.fails:
+            raise CameraError(f"{self.role}: lost")
+        return self.frame
+
+    def show(self, captured, number=1):
+        self.frame = Frame(self.role, np.zeros((H, W, 3), np.uint8), number, captured, captured + 0.01)
+
+
+@pytest.fixture
+def slots():
+    return [Slot(role) for role in CAMERA_ROLES]
+
+
+def observe(cameras, now, max_age=0.2, max_skew=0.05):
+    return cameras.observe(now, max_age, max_skew)
+
+
+def test_views_carry_age_skew_and_pictures(slots):
+    for slot, captured in zip(slots, (10.00, 9.98, 10.01), strict=True):
+        slot.show(captured)
+    views = observe(CameraSet(slots), 10.05)
+    assert isinstance(views, CapturedViews)
+    assert views.age == pytest.approx(0.07)
+    assert views.skew == pytest.approx(0.03)
+    assert views.captured == 9.98
+    assert list(views.images) == list(CAMERA_ROLES)
+    assert views.images[LEFT] is slots[1].frame.image
+
+
+def test_no_picture_yet_is_missing(slots):
+    cameras = CameraSet(slots)
+    slots[0].show(1.0)
+    slots[2].show(1.0)
+    refusal = observe(cameras, 1.0)
+    assert refusal == Refusal("missing", LEFT, 0.0, 0.0)
+    assert str(refusal) == "cam_left_wrist: no picture yet"
+
+
+def test_the_oldest_picture_decides_about_stale(slots):
+    for slot, captured in zip(slots, (10.0, 10.0, 9.9), strict=True):
+        slot.show(captured)
+    cameras = CameraSet(slots)
+    assert isinstance(cameras.observe(10.09, 0.2, 1.0), CapturedViews)
+    refusal = cameras.observe(10.15, 0.2, 1.0)
+    assert (refusal.reason, refusal.role) == ("stale", RIGHT)
+    assert refusal.value == pytest.approx(0.25)
+    assert str(refusal) == "cam_right_wrist: picture is 250 ms old; at most 200 ms allowed"
+
+
+def test_skew_is_between_exposures(slots):
+    for slot, captured in zip(slots, (10.0, 9.94, 10.0), strict=True):
+        slot.show(captured)
+    refusal = observe(CameraSet(slots), 10.01)
+    assert (refusal.reason, refusal.role) == ("skew", LEFT)
+    assert str(refusal) == "cam_left_wrist: picture is 60 ms behind another camera's; at most 50 ms allowed"
+    assert isinstance(CameraSet(slots).observe(10.01, 0.2, 0.0601), CapturedViews)
+
+
+def test_fresh_means_a_picture_that_was_not_seen(slots):
+    cameras = CameraSet(slots)
+    for slot in slots:
+        slot.show(10.0)
+    assert observe(cameras, 10.0).fresh
+    assert not observe(cameras, 10.0).fresh
+    slots[1].show(10.03, number=2)
+    assert isinstance(cameras.observe(10.1, 0.05, 1.0), Refusal)
+    assert observe(cameras, 10.03).fresh  # a refusal used nothing up
+    assert not observe(cameras, 10.03).fresh
+
+
+def test_a_lost_camera_raises(slots):
+    for slot in slots:
+        slot.show(10.0)
+    slots[2].fails = True
+    with pytest.raises(CameraError, match="cam_right_wrist: lost"):
+        observe(CameraSet(slots), 10.0)
+    with pytest.raises(CameraError, match="cam_right_wrist: lost"):
+        CameraSet(slots).wait_ready(1.0)
+
+
+def test_when_one_fails_to_start_the_others_are_stopped(slots):
+    host = Slot("host")
+    slots[1].fails = True
+    with pytest.raises(CameraError, match="cam_left_wrist: broken"), CameraSet(slots, host):
+        pytest.fail("never entered")
+    assert [s.calls for s in (host, *slots)] == [["start", "stop"]] * 3 + [[]]
+
+
+def test_all_are_stopped_when_one_does_not_stop(slots):
+    def broken():
+        raise CameraError("cam_left_wrist: hangs")
+
+    cameras = CameraSet(slots)
+    cameras.start()
+    slots[1].stop = broken
+    with pytest.raises(CameraError, match="hangs"):
+        cameras.stop()
+    assert slots[0].calls == slots[2].calls == ["start", "stop"]
+
+
+def test_wait_ready_names_the_silent_ones(slots):
+    slots[1].show(1.0)
+    start = time.monotonic()
+    with pytest.raises(CameraError, match=r"no picture from cam_high, cam_right_wrist within 0\.05 s; check"):
+        CameraSet(slots).wait_ready(0.05)
+    assert time.monotonic() - start < 1.0
+
+
+@pytest.mark.parametrize("roles", [[], [HIGH, HIGH]])
+def test_roles_must_be_distinct(roles):
+    with pytest.raises(ConfigError, match="each role once; got"):
+        CameraSet([Slot(role) for role in roles])
+
+
+# -- with real drivers -----------------------------------------------------------------------------
+
+
+def configs(driver, **kwargs):
+    return [CameraConfig(role=r, driver=driver, width=W, height=H, fps=FPS, **kwargs) for r in CAMERA_ROLES]
+
+
+def views_within(cameras, timeout=5.0, max_age=0.2, max_skew=0.05):
+    deadline = time.monotonic() + timeout
+    while not isinstance(result := cameras.observe(time.monotonic(), max_age, max_skew), CapturedViews):
+        assert time.monotonic() < deadline, str(result)
+        time.sleep(0.002)
+    return result
+
+
+def refusal_within(cameras, reason, timeout=5.0, max_skew=0.05):
+    deadline = time.monotonic() + timeout
+    while True:
+        result = cameras.observe(time.monotonic(), 0.2, max_skew)
+        if isinstance(result, Refusal) and result.reason == reason:
+            return result
+        assert time.monotonic() < deadline, f"never refused as {reason}"
+        time.sleep(0.002)
+
+
+def test_simulated_cell_gives_composites():
+    with open_cameras(configs("sim")) as cameras:
+        cameras.wait_ready(5.0)
+        compositor = Compositor((32, 40))
+        first = compositor.compose(views_within(cameras).images).copy()
+        deadline = time.monotonic() + 5
+        while (compositor.compose(views_within(cameras).images) == first).all():
+            assert time.monotonic() < deadline, "the scene does not move"
+    assert librealsense.list_devices() == ()
+
+
+def test_a_stalled_camera_is_refused_as_stale_until_it_returns():
+    with open_cameras(configs("sim")) as cameras:
+        cameras.wait_ready(5.0)
+        views_within(cameras)
+        cameras.host.stall(LEFT)
+        refusal = refusal_within(cameras, "stale", max_skew=10.0)
+        assert refusal.role == LEFT
+        assert refusal.value > refusal.limit == 0.2
+        cameras.host.stall(LEFT, False)
+        assert views_within(cameras).fresh
+
+
+def test_a_skewed_clock_is_refused():
+    with open_cameras(configs("sim")) as cameras:
+        cameras.wait_ready(5.0)
+        views_within(cameras)
+        cameras.host.shift_clock(RIGHT, -0.12)
+        refusal = refusal_within(cameras, "skew")
+        assert refusal.role == RIGHT
+        assert 0.05 < refusal.value < 0.3
+
+
+def test_a_wrong_camera_stops_the_simulation_too():
+    wrong = CameraConfig(role=RIGHT, driver="realsense", serial="404")
+    with pytest.raises(CameraError, match="cam_right_wrist: no RealSense with serial 404; connected: sim-"):
+        open_cameras([*configs("sim")[:2], wrong]).start()
+    assert librealsense.list_devices() == ()
+
+
+def test_serial_of_a_simulated_camera_can_be_given():
+    with open_cameras([CameraConfig(role=HIGH, driver="sim", serial="77", width=W, height=H)]) as cameras:
+        cameras.wait_ready(5.0)
+        assert [info.serial for info in librealsense.list_devices()] == ["77"]
+        assert isinstance(cameras.host, SimulatedRealSense)
+
+
+def test_a_running_cell_can_be_started_again():
+    with open_cameras(configs("sim")) as cameras:
+        cameras.wait_ready(5.0)
+        cameras.start()
+        cameras.wait_ready(5.0)
+        assert views_within(cameras).fresh
+
+
+RECORDED = 12
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """One .db3 per role, recorded by librealsense at the speed of the camera."""
+    rs = librealsense.load()
+    units = []
+    for role in CAMERA_ROLES:
+        camera = SoftwareCamera(role, W, H, FPS)
+        recorder = rs.recorder(str(tmp_path / f"{role}.db3"), camera.device, False)
+        sensor = recorder.query_sensors()[0]
+        sensor.open(sensor.get_stream_profiles()[0])
+        sensor.start(rs.frame_queue(50))
+        units.append((camera, recorder, sensor))
+    start = time.time()
+    for number in range(1, RECORDED + 1):
+        for index, unit in enumerate(units):
+            unit[0].push(np.full((H, W, 3), 80 * index + number, np.uint8), number, start + number / FPS)
+        time.sleep(1 / FPS)
+    for unit in units:
+        unit[2].stop()
+        unit[2].close()
+    # A file is complete once its recorder is gone, which is when this function returns.
+    return {role: tmp_path / f"{role}.db3" for role in CAMERA_ROLES}
+
+
+def test_three_recordings_make_observations(recordings):
+    cells = [
+        CameraConfig(role=r, driver="realsense", file=recordings[r], width=W, height=H) for r in CAMERA_ROLES
+    ]
+    with open_cameras(cells) as cameras:
+        cameras.wait_ready(5.0)
+        rounds = 0
+        deadline = time.monotonic() + 1.2  # three times the length of the recordings
+        while time.monotonic() < deadline:
+            views = views_within(cameras)
+            for index, role in enumerate(CAMERA_ROLES):
+                frame = views.frames[role]
+                assert (frame.image == 80 * index + (frame.number - 1) % RECORDED + 1).all()
+            rounds += views.fresh
+            time.sleep(0.005)
+        assert rounds > 20
+        assert views.frames[HIGH].number > 2 * RECORDED
+
+
+def test_videos_and_simulated_cameras_mix(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((30, 40, 3), (10, 20, 30), np.uint8))
+    video = CameraConfig(role=HIGH, driver="video", file=tmp_path, fps=FPS)
+    with open_cameras([video, *configs("sim")[1:]]) as cameras:
+        cameras.wait_ready(5.0)
+        views = views_within(cameras)
+    assert views.images[HIGH].shape == (30, 40, 3)
+    assert views.images[HIGH][0, 0].tolist() == [30, 20, 10]
+    assert views.images[LEFT].shape == (H, W, 3)
