@@ -119,6 +119,7 @@ class ControlLoop:
             self._send(self._command(now, state))
         settled = self._settled(now, state)
         self._publish(now, settled)
+        self.statistics.worked(self._clock() - now)
         return not (seen.stop and settled)
 
     def report(self, scheduling: str) -> ControlReport:
@@ -131,7 +132,12 @@ class ControlLoop:
         fault: Fault | None = None
         oldest = np.inf
         for side, arm in self._arms.items():
-            state = self._states[side] = arm.read()
+            try:
+                state = self._states[side] = arm.read()
+            except ArmError as error:
+                self._muted.add(side)
+                fault = Fault(FaultCode.ARM, f"{side} arm: {error}")
+                continue
             columns = arm_slice(side)
             self._measured[columns][:-1] = state.joints
             self._measured[columns][-1] = state.gripper
@@ -149,7 +155,7 @@ class ControlLoop:
                     f"more than max_feedback_age {1e3 * self._max_age:.0f} ms; check power and CAN cable"
                 )
                 fault = fault or Fault(FaultCode.FEEDBACK, text)
-        if oldest > self._stamp:
+        if self._stamp < oldest < np.inf:
             self._stamp = oldest
             self._board.states.push(oldest, self._measured)
             self.statistics.measured(now, self._measured)

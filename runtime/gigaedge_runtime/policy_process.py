@@ -29,6 +29,9 @@ from gigaedge_runtime.report import PolicyReport, Spread
 STATE_WAIT = 0.03
 """s; how long to wait for the measured state that follows a very fresh picture."""
 
+CAMERA_TIMEOUT = 10.0
+"""s; a RealSense that was just plugged in takes three."""
+
 POLL = 0.002
 """s between two looks at cameras or states."""
 
@@ -109,9 +112,10 @@ def serve(launch: Launch, stop: StopFlag, load: LoadPlanner) -> dict[str, Any]:
         return stop.requested or not supervisor.intact() or board.order.latest() is Order.STOP
 
     site = launch.site
-    planner = load(site)
+    # Cameras first: that one is missing should not take a large bundle's loading to find out.
     with open_cameras(site.cameras) as cameras:
-        cameras.wait_ready(site.timing.startup_timeout)
+        cameras.wait_ready(min(CAMERA_TIMEOUT, site.timing.startup_timeout / 2))
+        planner = load(site)
         loop = PolicyLoop(site, planner, cameras, board)
         loop.publish_status()
         while not ended():

@@ -83,6 +83,8 @@ class ControlReport:
     fault_code: str | None
     period: Spread
     """Between two ticks, since the arms were enabled (dry run: since the start)."""
+    work: Spread
+    """What a tick itself took, of its period."""
     ticks: int
     missed: int
     """Ticks skipped because the loop was late by whole periods."""
@@ -116,6 +118,7 @@ class ControlReport:
             **{
                 **data,
                 "period": Spread(**data["period"]),
+                "work": Spread(**data["work"]),
                 "states": [StateChange(**change) for change in data["states"]],
             }
         )

@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import NoReturn
 
 from gigaedge.clock import monotonic
 from gigaedge.errors import ArmError, CheckFailedError, GigaedgeError, ProcessError
@@ -31,7 +30,7 @@ from gigaedge_runtime.children import (
 )
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase, PlannerStatus
 from gigaedge_runtime.report import ControlReport, PolicyReport, RunReport
-from gigaedge_runtime.states import FaultCode, State
+from gigaedge_runtime.states import Fault, FaultCode, State
 
 SIM_HOME = (0.0, 1.2, -1.0, 0.0, 0.5, 0.0, 0.03)
 """Where a simulated arm starts when the site does not say: elbow up, gripper half open; rad, m."""
@@ -105,6 +104,7 @@ def run_site(
             error = problem
         finally:
             run.end()
+        error = error or run.failure()
         result = run.report(error)
         if report is not None:
             result.write(report)
@@ -145,6 +145,7 @@ class _Run:
         self._children: list[Child] = []
         self._control: Child
         self._policy: Child | None = None
+        self._hangs = False
         self._began: float | None = None
         self._ended: float | None = None
         self._last_status = ControlStatus()
@@ -203,10 +204,19 @@ class _Run:
         """Order an end and wait for it: control first, it needs the arms to come to rest."""
         self._ended = monotonic()
         self._board.order.give(Order.STOP)
-        # A control process that never came up has no arms to bring to rest.
-        self._control.join(_CONTROL_JOIN if self._status().phase >= Phase.READY else _POLL)
+        # One that never came up has no arms to bring to rest, and one that hangs will not.
+        patient = self._status().phase >= Phase.READY and not self._hangs
+        self._control.join(_CONTROL_JOIN if patient else _POLL)
         if self._policy is not None:
             self._policy.join(_POLICY_JOIN)
+
+    def failure(self) -> GigaedgeError | None:
+        """What went wrong while it ended."""
+        for child in reversed(self._children):
+            if (error := child.error()) is not None:
+                return error
+        fault = self._status().fault
+        return self._error_of(fault) if fault else None
 
     def report(self, error: GigaedgeError | None) -> RunReport:
         """What there is to say of an ended run."""
@@ -237,21 +247,22 @@ class _Run:
             raise self._policy.error() or ProcessError("the policy process ended by itself; the arms hold")
         if status.state is State.FAULT:
             self._await_rest()
-            self._raise_fault()
+            raise self._error_of(
+                status.fault or Fault(FaultCode.NONE, "control is at fault without a reason")
+            )
         if status.phase is Phase.LOOPING and monotonic() - status.heartbeat > _SILENCE:
+            self._hangs = True
             raise ProcessError(
                 f"the control process (pid {self._control.pid}) hangs: no sign of life for {_SILENCE:g} s; "
                 "the arms hold their last target"
             )
 
-    def _raise_fault(self) -> NoReturn:
-        fault = self._status().fault
-        if fault is None:
-            raise ProcessError("control is at fault without a reason")
+    def _error_of(self, fault: Fault) -> GigaedgeError:
+        """The error a run at fault ends with."""
         if fault.code is FaultCode.POLICY:
-            raise (self._policy.error() if self._policy else None) or ProcessError(fault.text)
+            return (self._policy.error() if self._policy else None) or ProcessError(fault.text)
         kind = CheckFailedError if fault.code is FaultCode.NON_FINITE else ArmError
-        raise kind(f"{fault.text}; the arms hold")
+        return kind(f"{fault.text}; the arms hold")
 
     def _await_rest(self) -> None:
         """Wait until control has brought the arms to hold (or has ended itself)."""

@@ -39,6 +39,7 @@ class ControlStatistics:
         self._begin: float | None = None
         self._last_tick: float | None = None
         self._period = Histogram()
+        self._work = Histogram()
         self._travel_commanded = np.zeros(ROBOT_DIM)
         self._travel_measured = np.zeros(ROBOT_DIM)
         self._commanded = np.full(ROBOT_DIM, np.nan)
@@ -55,9 +56,14 @@ class ControlStatistics:
         self._last_tick = now
         self.ticks += 1
 
+    def worked(self, duration: float) -> None:
+        """A tick took `duration`, s."""
+        self._work.add(duration)
+
     def restart_period(self) -> None:
         """Forget the periods so far: enabling an arm takes longer than a tick, by design."""
         self._period = Histogram()
+        self._work = Histogram()
         self._last_tick = None
         self.missed = 0
 
@@ -91,6 +97,7 @@ class ControlStatistics:
             fault=fault.text if fault else None,
             fault_code=fault.code.name.lower() if fault else None,
             period=self._period.spread(),
+            work=self._work.spread(),
             ticks=self.ticks,
             missed=self.missed,
             position_clamps={name: int(v) for name, v in self._named(limiter.position_clamps).items()},

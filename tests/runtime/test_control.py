@@ -333,6 +333,21 @@ def test_an_arm_that_raises_on_sending_counts_as_refusing(
     assert cell.status.fault.text.endswith("left arm is gone")
 
 
+def test_an_arm_that_cannot_be_read_stops_both(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell.start(slope=0.5)
+
+    def read() -> ArmState:
+        raise ArmError("the bus is gone")
+
+    monkeypatch.setattr(cell.arms["left"], "read", read)
+    sent = len(cell.arms["left"].sent)
+    cell.run(0.3)
+    assert cell.status.fault is not None
+    assert cell.status.fault.text == "left arm: the bus is gone"
+    assert len(cell.arms["left"].sent) == sent
+    assert cell.status.at_rest
+
+
 def test_an_arm_that_does_not_follow_latches(cell: Cell) -> None:
     cell.start(slope=0.6)
     cell.arms["left"].blocked = True

@@ -1,0 +1,154 @@
+"""The policy loop on fake cameras and a fake clock: what it refuses, what it publishes, when."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
+from gigaedge.site import Site
+from gigaedge_runtime import policy_process
+from gigaedge_runtime.capture import CapturedViews, Refusal
+from gigaedge_runtime.devices import Frame
+from gigaedge_runtime.mailbox import Board, Phase
+from gigaedge_runtime.policy_process import Planner, PolicyLoop
+
+
+@dataclass
+class FakeChunk:
+    actions: NDArray[np.float32]
+    rate_hz: float = 30.0
+    timings: Mapping[str, float] = field(default_factory=lambda: {"context": 0.1, "steps": 0.2})
+
+
+class Bench:
+    """A loop whose cameras and planner are scripted; planning takes 0.3 s of fake time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 50.0
+        self.age, self.fresh = 0.02, True
+        self.refusal: Refusal | None = None
+        self.planned: list[NDArray[np.float32]] = []
+        self.fd = Board.create()
+        self.control, board = Board(self.fd), Board(self.fd)
+        site = Site.model_validate(
+            {
+                "bundle": Path("bundle"),
+                "cameras": [{"role": role, "driver": "sim"} for role in CAMERA_ROLES],
+                "arms": [{"side": "left", "driver": "sim"}, {"side": "right", "driver": "sim"}],
+                "timing": {"replan_after": 30},
+            }
+        )
+        planner = Planner((32, 40), "tshape", self.plan)
+        self.loop = PolicyLoop(site, planner, self, board, clock=lambda: self.now)  # type: ignore[arg-type]
+        monkeypatch.setattr(policy_process, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def observe(self, now: float, max_age: float, max_skew: float) -> CapturedViews | Refusal:
+        if self.refusal is not None:
+            return self.refusal
+        captured = now - self.age
+        picture = np.full((24, 32, 3), 9, np.uint8)
+        frames = {role: Frame(role, picture, 1, captured, captured) for role in CAMERA_ROLES}
+        return CapturedViews(frames, self.age, 0.0, self.fresh)
+
+    def plan(self, composite: NDArray[np.uint8], state: NDArray[np.float32]) -> FakeChunk:
+        assert composite.shape == (40, 32, 3)
+        self.planned.append(state)
+        self.now += 0.3
+        return FakeChunk(np.tile(state, (48, 1)))
+
+    def measure(self, until: float = 0.005) -> None:
+        """Control's states of the last half second; each holds its own time."""
+        for k in range(101):
+            t = self.now - 0.5 + 0.005 * k + until
+            self.control.states.push(t, np.full(ROBOT_DIM, t - 50.0))
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    bench = Bench(monkeypatch)
+    yield bench
+    os.close(bench.fd)
+
+
+def test_it_publishes_a_chunk_with_the_time_of_its_pictures(bench: Bench) -> None:
+    bench.measure()
+    assert bench.loop.step()
+    chunk = bench.control.chunks.newest()
+    assert chunk is not None
+    assert (chunk.id, chunk.rate) == (1, 30.0)
+    assert chunk.observed == pytest.approx(50.0 - 0.02)
+    assert chunk.actions.shape == (48, ROBOT_DIM)
+    np.testing.assert_allclose(bench.planned[0], -0.02, atol=1e-6, err_msg="the state at the pictures' time")
+
+
+def test_it_waits_for_the_relief_minus_its_own_latency(bench: Bench) -> None:
+    bench.measure()
+    bench.loop.step()
+    observed = 50.0 - 0.02
+    latency = 0.32
+    bench.now = observed + 30 / 30 - latency - 1e-6
+    bench.measure()
+    assert not bench.loop.step()
+    bench.now += 2e-6
+    assert bench.loop.step()
+    assert len(bench.planned) == 2
+
+
+def test_a_state_that_follows_soon_is_waited_for_and_one_that_does_not_is_refused(bench: Bench) -> None:
+    bench.measure(until=-0.05)
+    begin = bench.now
+    assert not bench.loop.step()
+    assert 0.03 <= bench.now - begin < 0.04
+    status = bench.control.planner.latest()
+    assert status is not None
+    assert status.refused == 1
+    assert "newest measured state is" in status.reason
+    assert not bench.planned
+
+
+def test_pictures_that_are_refused_are_counted_by_reason(bench: Bench) -> None:
+    bench.refusal = Refusal("stale", "cam_high", 0.5, 0.2)
+    assert not bench.loop.step()
+    bench.refusal = Refusal("skew", "cam_high", 0.1, 0.05)
+    assert not bench.loop.step()
+    assert bench.loop.report().refused == {"stale": 1, "skew": 1}
+    assert bench.control.chunks.newest() is None
+
+
+def test_the_same_pictures_are_not_used_twice(bench: Bench) -> None:
+    bench.measure()
+    bench.fresh = False
+    assert not bench.loop.step()
+    assert bench.loop.report().refused == {}
+    assert not bench.planned
+
+
+def test_it_shows_that_it_is_alive_while_it_waits(bench: Bench) -> None:
+    bench.measure()
+    bench.loop.step()
+    bench.now += 0.01
+    bench.loop.step()
+    status = bench.control.planner.latest()
+    assert status is not None
+    assert (status.phase, status.heartbeat, status.chunks) == (Phase.READY, bench.now, 1)
+
+
+def test_its_report_has_every_stage(bench: Bench) -> None:
+    bench.measure()
+    bench.loop.step()
+    stages = bench.loop.report().stages
+    assert stages["wait"].p50 == pytest.approx(0.02)
+    assert stages["context"].p50 == 0.1
+    assert stages["inference"].p50 == pytest.approx(0.3)
+    assert stages["total"].p50 == pytest.approx(0.32)
+    assert {"state", "compose", "steps", "publish"} <= stages.keys()

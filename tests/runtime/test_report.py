@@ -1,0 +1,63 @@
+"""Percentiles, and reports through JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gigaedge_runtime.report import (
+    ControlReport,
+    Histogram,
+    PolicyReport,
+    RunReport,
+    Spread,
+    StateChange,
+)
+
+SPREAD = Spread(3, 0.1, 0.2, 0.3)
+CONTROL = ControlReport(
+    state="stopped", states=[StateChange(0.5, "approach", "first chunk (1)")], fault=None, fault_code=None,
+    period=SPREAD, work=SPREAD, ticks=9, missed=1, position_clamps={"left_joint_1": 2},
+    velocity_clamps={"left_joint_1": 3}, travel_commanded={"left_joint_1": 0.5},
+    travel_measured={"left_joint_1": 0.4}, end_error={}, sends=18, failed_sends=0, chunks=[1, 2],
+    chunks_late=0, held_after=None, standstill_after=None, enabled={"left": True}, scheduling="normal",
+)  # fmt: skip
+POLICY = PolicyReport(chunks=2, refused={"stale": 1}, stages={"wait": SPREAD})
+
+
+def test_reports_survive_json(tmp_path: Path) -> None:
+    assert ControlReport.parse(json.loads(json.dumps(asdict(CONTROL)))) == CONTROL
+    assert PolicyReport.parse(json.loads(json.dumps(asdict(POLICY)))) == POLICY
+    report = RunReport("duration", None, 2.0, False, {"control": 7}, 2, CONTROL, POLICY)
+    report.write(tmp_path / "new" / "report.json")
+    assert json.loads((tmp_path / "new" / "report.json").read_text()) == asdict(report)
+
+
+def test_spread() -> None:
+    assert Spread.of([]) == Spread(0, 0.0, 0.0, 0.0)
+    assert Spread.of([0.3, 0.1, 0.2]) == Spread(3, 0.2, pytest.approx(0.298), 0.3)
+
+
+def test_histogram_agrees_with_exact_percentiles() -> None:
+    samples = np.random.default_rng(1).gamma(5.0, 1e-3, 5000)
+    histogram = Histogram()
+    for sample in samples:
+        histogram.add(float(sample))
+    exact, spread = Spread.of(samples), histogram.spread()
+    assert spread.count == 5000
+    assert spread.p50 == pytest.approx(exact.p50, abs=2e-5)
+    assert spread.p99 == pytest.approx(exact.p99, abs=5e-5)
+    assert spread.max == exact.max
+
+
+def test_histogram_beyond_its_range_and_empty() -> None:
+    histogram = Histogram()
+    assert histogram.spread() == Spread(0, 0.0, 0.0, 0.0)
+    histogram.add(3.0)
+    assert histogram.spread().max == 3.0
+    histogram.add(0.0)
+    assert histogram.spread().count == 2
