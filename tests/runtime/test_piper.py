@@ -406,6 +406,7 @@ def test_an_arm_that_goes_shows_in_send_and_in_the_stamp(enabled: tuple[Simulate
     sim, arm = enabled
     sim.stop()
     assert not arm.send(joints(*HOME[:6]), 0.03)
+    time.sleep(0.1)  # what was under way arrives
     stamp = arm.read().stamp
     busy = time.process_time()
     time.sleep(0.3)
@@ -433,7 +434,7 @@ def test_stamps_advance_with_the_feedback_and_stop_with_it(enabled: tuple[Simula
     first = arm.read().stamp
     assert wait(lambda: arm.read().stamp > first)
     sim.silence()
-    time.sleep(0.05)
+    time.sleep(0.1)
     last = arm.read().stamp
     time.sleep(0.1)
     assert arm.read().stamp == last
@@ -445,7 +446,7 @@ def test_one_joint_frame_of_three_lost_stops_the_stamp(
 ) -> None:
     sim, arm = enabled
     sim.mute(lost)
-    time.sleep(0.05)
+    time.sleep(0.1)
     stamp = arm.read().stamp
     time.sleep(0.1)
     assert arm.read().stamp == stamp
