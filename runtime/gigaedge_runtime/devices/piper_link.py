@@ -15,6 +15,7 @@ The bus is filtered to what the runtime reads, which spares the decoder 1 800 of
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import warnings
@@ -132,6 +133,8 @@ class PiperLink:
         from piper_sdk import C_PiperInterface_V2, LogLevel
 
         channel, interface = self._can.channel, self._can.interface
+        # The SDK logs each failed frame, 800 lines/s at worst, and sets the level of its handlers only.
+        logging.getLogger("PIPER").setLevel(LogLevel.SILENT)
         try:
             if interface == "socketcan":
                 # Checks that the interface exists, is up and runs at 1 Mbit/s, then opens it.
