@@ -12,7 +12,7 @@ import typer
 import gigaedge
 from gigaedge.cli.common import JsonOption, needs, print_json, progress
 from gigaedge.cli.export import EXPORT_STEPS, describe, write_bundle
-from gigaedge.cli.run import parse_duration, print_run, run_with_progress
+from gigaedge.cli.run import INTERRUPTED, parse_duration, print_run, run_with_progress
 
 SITE = """\
 # Two simulated PiPER arms behind the real piper_sdk, three simulated cameras behind the real librealsense.
@@ -62,9 +62,11 @@ def demo_command(
     report = run_with_progress(load_site(site_file), seconds, dry_run=False, report=report_file, quiet=json)
     if json:
         print_json({"bundle": str(bundle), "site": str(site_file), **asdict(report)})
-        return
-    print_run(report)
-    typer.echo(f"bundle: {bundle}   report: {report_file}   again: gigaedge run {site_file} --for 30s")
+    else:
+        print_run(report)
+        typer.echo(f"bundle: {bundle}   report: {report_file}   again: gigaedge run {site_file} --for 30s")
+    if report.ended_by == "signal":
+        raise typer.Exit(INTERRUPTED)
 
 
 def make_demo_bundle(out: Path, generation: Literal["GWP-0", "GWP-0.5"], *, quiet: bool) -> Path:

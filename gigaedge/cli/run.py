@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gigaedge.site import Site
     from gigaedge_runtime.report import ControlReport, RunReport, Spread
 
+INTERRUPTED = 130
+
 _SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -53,6 +55,8 @@ def run_command(
         print_json(asdict(result))
     else:
         print_run(result)
+    if result.ended_by == "signal":
+        raise typer.Exit(INTERRUPTED)
 
 
 def run_with_progress(
@@ -67,7 +71,8 @@ def run_with_progress(
         from gigaedge_runtime.run import Progress, run_site
 
     columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task("starting cameras, policy and arms", total=duration)
 
         def show(progress: Progress) -> None:

@@ -244,7 +244,8 @@ class _Run:
             raise self._control.error() or ProcessError("the control process ended by itself")
         if self._policy is not None and not self._policy.running:
             self._await_rest()
-            raise self._policy.error() or ProcessError("the policy process ended by itself; the arms hold")
+            error = self._policy.error() or ProcessError("the policy process ended by itself")
+            raise type(error)(f"{error}; the arms hold")
         if status.state is State.FAULT:
             self._await_rest()
             raise self._error_of(

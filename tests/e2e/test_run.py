@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from gigaedge import librealsense
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge_runtime.devices.sim_realsense import SoftwareCamera, render_scene
@@ -52,14 +53,14 @@ def run(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess
 
 
 def left_processes() -> list[str]:
-    """Command lines of the runtime's children that still live."""
+    """Command lines of children of this environment's runtime that still live."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if "gigaedge_runtime." in command:
+        if "gigaedge_runtime." in command and command.startswith(sys.executable):
             found.append(command)
     return found
 
@@ -81,7 +82,15 @@ def test_both_arms_move_as_commanded(site: Callable[..., Path]) -> None:
     errors = [abs(error) for name, error in control["end_error"].items() if "joint" in name]
     assert max(errors) < 0.017  # one degree
     assert control["period"]["p50"] == pytest.approx(0.005, abs=0.0005)
-    assert set(report["policy"]["stages"]) >= {"wait", "compose", "state", "context", "steps", "publish", "total"}
+    assert set(report["policy"]["stages"]) >= {
+        "wait",
+        "compose",
+        "state",
+        "context",
+        "steps",
+        "publish",
+        "total",
+    }
     assert left_processes() == []
 
 
@@ -174,7 +183,8 @@ def test_a_dry_run_commands_nothing(site: Callable[..., Path]) -> None:
 
 def test_ctrl_c_ends_in_order(site: Callable[..., Path], tmp_path: Path) -> None:
     report_file = tmp_path / "report.json"
-    process = subprocess.Popen([*GIGAEDGE, "run", str(site()), "--report", str(report_file)], stdout=subprocess.DEVNULL)
+    command = [*GIGAEDGE, "run", str(site()), "--report", str(report_file)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         wait_for_policy(process.pid)
         time.sleep(4.0)
@@ -212,7 +222,10 @@ def test_devices_that_are_not_there(site: Callable[..., Path]) -> None:
     cameras = [{"role": role, "driver": "sim"} for role in CAMERA_ROLES[1:]]
     absent = {"role": "cam_high", "driver": "realsense", "serial": "123"}
     fails(3, "cam_high: no RealSense with serial 123", site(cameras=[absent, *cameras]), "--for", "2s")
-    arms = [{"side": "left", "driver": "sim"}, {"side": "right", "driver": "piper", "can": {"channel": "can7"}}]
+    arms = [
+        {"side": "left", "driver": "sim"},
+        {"side": "right", "driver": "piper", "can": {"channel": "can7"}},
+    ]
     fails(3, "can7", site(arms=arms), "--for", "2s")
 
 
@@ -220,7 +233,14 @@ def test_the_demo(tmp_path: Path) -> None:
     command = [*GIGAEDGE, "demo", "--out", str(tmp_path / "out"), "--for", "3s"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert result.returncode == 0, result.stderr
-    for words in ("verified against PyTorch", "chunks", "control period", "commanded travel", "limits hit", "bundle: "):
+    for words in (
+        "verified against PyTorch",
+        "chunks",
+        "control period",
+        "commanded travel",
+        "limits hit",
+        "bundle: ",
+    ):
         assert words in result.stdout
     assert (tmp_path / "out" / "report.json").is_file()
     again = run(tmp_path / "out" / "site.yaml", "--for", "1s")
@@ -230,6 +250,8 @@ def test_the_demo(tmp_path: Path) -> None:
 def test_the_examples_run(bundle: Path, tmp_path: Path) -> None:
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
     command = [*GIGAEDGE, "run", str(ROOT / "examples" / "sim.yaml"), "--for", "2s", "--json"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=180, check=False, env=environment
+    )
     assert result.returncode == 0, result.stderr
     assert list(json.loads(result.stdout)["control"]["enabled"]) == ["left"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from gigaedge.robot import CAMERA_ROLES
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,9 @@ def test_a_robot_needs_no_torch_and_no_onnx(robot: Path, tmp_path: Path) -> None
     assert "site-packages" in where
 
 
-def test_it_infers_and_runs_there(robot: Path, exported: Callable[..., Path], golden: Path, tmp_path: Path) -> None:
+def test_it_infers_and_runs_there(
+    robot: Path, exported: Callable[..., Path], golden: Path, tmp_path: Path
+) -> None:
     bundle = exported(golden.name)
     out = tmp_path / "o.safetensors"
     run(robot / "gigaedge", "infer", bundle, golden / "io.safetensors", "--out", out, cwd=tmp_path)
