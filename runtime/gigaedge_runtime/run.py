@@ -213,7 +213,9 @@ class _Run:
     def failure(self) -> GigaedgeError | None:
         """What went wrong while it ended."""
         for child in reversed(self._children):
-            if (error := child.error()) is not None:
+            # Whoever interrupts a start does not want to hear that the start was interrupted.
+            interrupted = child.forced and self._began is None
+            if not interrupted and (error := child.error()) is not None:
                 return error
         fault = self._status().fault
         return self._error_of(fault) if fault else None

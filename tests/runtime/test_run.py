@@ -389,7 +389,10 @@ class Supervised:
             text=True,
             start_new_session=True,
         )
-        self.pids = {**self.line(), **self.line()}
+        self.pids = self.line()
+
+    def wait_until_moving(self, watch: Watch) -> None:
+        self.pids |= self.line()
         assert wait_until(lambda: watch.left.joints[0] > -1.6, timeout=20), "the arms move"
 
     def line(self) -> dict[str, Any]:
@@ -407,8 +410,11 @@ class Supervised:
 @pytest.fixture
 def supervised(watch: Watch, tmp_path: Path) -> Iterator[Supervised]:
     supervised = Supervised(watch, tmp_path)
-    yield supervised
-    supervised.close()
+    try:
+        supervised.wait_until_moving(watch)
+        yield supervised
+    finally:
+        supervised.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -422,6 +428,20 @@ def test_ctrl_c_ends_in_order(watch: Watch, supervised: Supervised, number: sign
     assert report["control"]["fault"] is None
     assert report["policy"]["chunks"] >= 1
     watch.assert_standing()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.5])
+def test_ctrl_c_during_the_start(watch: Watch, tmp_path: Path, delay: float) -> None:
+    supervised = Supervised(watch, tmp_path)
+    try:
+        time.sleep(delay)
+        os.kill(supervised.process.pid, signal.SIGINT)
+        assert supervised.process.wait(20) == 0
+        assert json.loads(supervised.report.read_text())["ended_by"] == "signal"
+        assert gone(supervised.pids["control"])
+        assert watch.left.joints[0] == pytest.approx(HOME[0], abs=1e-3)
+    finally:
+        supervised.close()
 
 
 def test_the_supervisor_is_killed(watch: Watch, supervised: Supervised) -> None:
