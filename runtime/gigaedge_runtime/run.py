@@ -46,7 +46,7 @@ _CONTROL_JOIN = 10.0
 _SILENCE = 2.0
 """s; control publishes 200 times a second: this long without one, it hangs."""
 _POLICY_JOIN = 15.0
-"""s; a chunk that is being computed is not interrupted."""
+"""s; a chunk that is being computed is not interrupted. Loading is."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,8 @@ class _Run:
 
     def watch(self, duration: float | None, on_progress: Callable[[Progress], None] | None) -> None:
         """Let it run until the end. Raises when a child died or control is at fault, once the arms hold."""
+        if self._stop.requested:
+            return
         began = self._began = monotonic()
         self._board.order.give(Order.RUN)
         told = -PROGRESS
@@ -208,7 +210,7 @@ class _Run:
         patient = self._status().phase >= Phase.READY and not self._hangs
         self._control.join(_CONTROL_JOIN if patient else _POLL)
         if self._policy is not None:
-            self._policy.join(_POLICY_JOIN)
+            self._policy.join(_POLICY_JOIN if self._began is not None else _POLL)
 
     def failure(self) -> GigaedgeError | None:
         """What went wrong while it ended."""
