@@ -79,7 +79,10 @@ def write_random_checkpoint(
             (folder / part).mkdir()
             (folder / part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             save_file(tensors, folder / part / WEIGHTS, metadata={"format": "pt"})
-        stats = json.dumps({"norm_stats": _norm_stats(sizes.action_channels, SMOOTH_REACH if smooth else NOISY_REACH)}, indent=1)
+        stats = json.dumps(
+            {"norm_stats": _norm_stats(sizes.action_channels, SMOOTH_REACH if smooth else NOISY_REACH)},
+            indent=1,
+        )
         (folder / "norm_stats.json").write_text(stats + "\n", encoding="utf-8")
         prompt = torch.randn(12, sizes.text_dim, generator=random)
         save_file({"prompt_embeds": prompt}, folder / PROMPT)

@@ -7,7 +7,6 @@ holding: when the supervisor says so, when the supervisor is gone, or at SIGINT 
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,9 +19,7 @@ from gigaedge_runtime.children import Launch, Lifeline, StopFlag, child_main
 from gigaedge_runtime.control import ControlLoop
 from gigaedge_runtime.devices import Arm
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
-
-PRIORITY = 10
-"""SCHED_FIFO priority where it is permitted: above every normal process, below the kernel's own threads."""
+from gigaedge_runtime.scheduling import CONTROL_PRIORITY, raise_priority
 
 MakeArms = Callable[[Site], Mapping[Side, Arm]]
 
@@ -50,7 +47,7 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
     Raises ArmError: an arm is absent or silent, or cannot be enabled.
     """
     # Before the SDK starts its threads, which inherit it: a reader of lower priority would keep the GIL.
-    scheduling = raise_priority()
+    scheduling = raise_priority(CONTROL_PRIORITY)
     sys.setswitchinterval(5e-4)
     board = Board(launch.board)
     board.status.publish(ControlStatus())
@@ -75,15 +72,6 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
         gc.disable()
         loop.run()
         return asdict(loop.report(scheduling))
-
-
-def raise_priority() -> str:
-    """Ask for real-time scheduling; returns in words what was granted."""
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-    except PermissionError:
-        return "normal priority; real time is not permitted (`ulimit -r` or CAP_SYS_NICE would permit it)"
-    return f"SCHED_FIFO priority {PRIORITY}"
 
 
 if __name__ == "__main__":

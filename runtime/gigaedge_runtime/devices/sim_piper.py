@@ -43,6 +43,7 @@ from gigaedge_runtime.devices.sim_frames import (
     without,
 )
 from gigaedge_runtime.devices.sim_motion import Axis
+from gigaedge_runtime.scheduling import HARDWARE_PRIORITY, raise_priority
 
 PERIOD: Final = 0.005
 """s; between two packets of feedback."""
@@ -198,6 +199,7 @@ class SimulatedPiper:
     # The thread
 
     def _run(self, server: SimBusServer) -> None:
+        raise_priority(HARDWARE_PRIORITY)
         deadlines = Deadlines(PERIOD, self._clock, time.sleep)
         tick = 0
         try:

@@ -1,0 +1,235 @@
+"""`gigaedge run` and `gigaedge demo` with a real bundle: ONNX Runtime, librealsense and piper_sdk as they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from gigaedge import librealsense
+from gigaedge.robot import CAMERA_ROLES
+from gigaedge_runtime.devices.sim_realsense import SoftwareCamera, render_scene
+
+ROOT = Path(__file__).parents[2]
+GIGAEDGE = (sys.executable, "-m", "gigaedge")
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's: its flow is smooth, so arms can follow it."""
+    from gigaedge.cli.demo import make_demo_bundle
+
+    return make_demo_bundle(tmp_path_factory.mktemp("demo"), "GWP-0.5", quiet=True)
+
+
+@pytest.fixture
+def site(bundle: Path, tmp_path: Path) -> Callable[..., Path]:
+    def write(**changes: Any) -> Path:
+        data: dict[str, Any] = {
+            "schema": 1,
+            "bundle": str(bundle),
+            "cameras": [{"role": role, "driver": "sim"} for role in CAMERA_ROLES],
+            "arms": [{"side": side, "driver": "sim"} for side in ("left", "right")],
+        }
+        path = tmp_path / "site.yaml"
+        path.write_text(yaml.safe_dump(data | changes))
+        return path
+
+    return write
+
+
+def run(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    command = [*GIGAEDGE, "run", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def left_processes() -> list[str]:
+    """Command lines of the runtime's children that still live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if "gigaedge_runtime." in command:
+            found.append(command)
+    return found
+
+
+def test_both_arms_move_as_commanded(site: Callable[..., Path]) -> None:
+    result = run(site(), "--for", "6s", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    control = report["control"]
+    assert report["ended_by"] == "duration"
+    assert report["chunks"] >= 5
+    assert control["state"] == "stopped"
+    assert control["fault"] is None
+    assert control["enabled"] == {"left": True, "right": True}
+    assert control["failed_sends"] == 0
+    for side in ("left", "right"):
+        assert max(control["travel_commanded"][f"{side}_joint_{j}"] for j in range(1, 7)) > 0.1
+        assert max(control["travel_measured"][f"{side}_joint_{j}"] for j in range(1, 7)) > 0.1
+    errors = [abs(error) for name, error in control["end_error"].items() if "joint" in name]
+    assert max(errors) < 0.017  # one degree
+    assert control["period"]["p50"] == pytest.approx(0.005, abs=0.0005)
+    assert set(report["policy"]["stages"]) >= {"wait", "compose", "state", "context", "steps", "publish", "total"}
+    assert left_processes() == []
+
+
+def test_kill_9_of_the_policy_process(site: Callable[..., Path], tmp_path: Path) -> None:
+    report_file = tmp_path / "report.json"
+    process = subprocess.Popen(
+        [*GIGAEDGE, "run", str(site()), "--for", "60s", "--report", str(report_file)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        pid = wait_for_policy(process.pid)
+        time.sleep(4.0)
+        os.kill(pid, signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 3
+    assert "was killed by SIGKILL" in errors
+    assert "the arms hold" in errors
+    control = json.loads(report_file.read_text())["control"]
+    assert control["state"] == "fault"
+    assert control["enabled"] == {"left": True, "right": True}
+    assert control["standstill_after"] < 0.3
+    assert left_processes() == []
+
+
+def wait_for_policy(parent: int, timeout: float = 30.0) -> int:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        listed = subprocess.run(
+            ["pgrep", "-P", str(parent), "-f", "policy_process"], capture_output=True, text=True, check=False
+        )
+        if listed.stdout.strip():
+            return int(listed.stdout.split()[0])
+        time.sleep(0.1)
+    raise TimeoutError("the policy process did not start")
+
+
+def test_three_recordings_drive_a_run(
+    site: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = record(tmp_path, monkeypatch)
+    cameras = [
+        {"role": role, "driver": "realsense", "file": str(file), "width": 320, "height": 240}
+        for role, file in files.items()
+    ]
+    result = run(site(cameras=cameras), "--for", "5s", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["chunks"] >= 3
+    assert report["control"]["state"] == "stopped"
+    assert report["control"]["sends"] > 0
+
+
+def record(folder: Path, monkeypatch: pytest.MonkeyPatch, frames: int = 60, fps: int = 30) -> dict[str, Path]:
+    """Two seconds of three cameras, through librealsense's own recorder."""
+    monkeypatch.setenv("HOME", str(folder))
+    rs = librealsense.load()
+    units = []
+    for role in CAMERA_ROLES:
+        camera = SoftwareCamera(f"e2e-{role}", 320, 240, fps)
+        recorder = rs.recorder(str(folder / f"{role}.db3"), camera.device, False)
+        sensor = recorder.query_sensors()[0]
+        sensor.open(sensor.get_stream_profiles()[0])
+        sensor.start(rs.frame_queue(50))
+        units.append((role, camera, recorder, sensor))
+    scenes = {role: render_scene(role, 320, 240) for role in CAMERA_ROLES}
+    start = time.time()
+    for number in range(1, frames + 1):
+        for role, camera, _, _ in units:
+            camera.push(scenes[role][number % len(scenes[role])], number, start + number / fps)
+        time.sleep(1 / fps)
+    for _, _, _, sensor in units:
+        sensor.stop()
+        sensor.close()
+    units.clear()
+    del recorder, sensor, camera
+    return {role: folder / f"{role}.db3" for role in CAMERA_ROLES}
+
+
+def test_a_dry_run_commands_nothing(site: Callable[..., Path]) -> None:
+    result = run(site(), "--for", "2s", "--dry-run", "--json")
+    assert result.returncode == 0, result.stderr
+    control = json.loads(result.stdout)["control"]
+    assert control["sends"] == 0
+    assert control["enabled"] == {"left": False, "right": False}
+
+
+def test_ctrl_c_ends_in_order(site: Callable[..., Path], tmp_path: Path) -> None:
+    report_file = tmp_path / "report.json"
+    process = subprocess.Popen([*GIGAEDGE, "run", str(site()), "--report", str(report_file)], stdout=subprocess.DEVNULL)
+    try:
+        wait_for_policy(process.pid)
+        time.sleep(4.0)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+    finally:
+        process.kill()
+    control = json.loads(report_file.read_text())["control"]
+    assert control["state"] == "stopped"
+    assert control["enabled"] == {"left": True, "right": True}
+    assert left_processes() == []
+
+
+def fails(code: int, message: str, *arguments: object) -> None:
+    result = run(*arguments)
+    assert result.returncode == code, result.stderr
+    errors = result.stderr.strip().splitlines()
+    assert len(errors) == 1, result.stderr
+    assert message in errors[0]
+    assert left_processes() == []
+
+
+def test_a_wrong_site_file(site: Callable[..., Path], tmp_path: Path) -> None:
+    fails(2, "no such site file", tmp_path / "none.yaml")
+    fails(2, "unknown key `limtis`; did you mean `limits`?", site(limtis={}))
+    fails(2, "unknown key `limits.velocty`; did you mean `velocity`?", site(limits={"velocty": 1}))
+    fails(2, "`limits.velocity`", site(limits={"velocity": 9}))
+    fails(2, "cameras: need one each of", site(cameras=[]))
+    fails(2, "no bundle here", site(bundle="nothing"))
+    fails(2, "no prompt 'dance'", site(prompt="dance"))
+    fails(2, "expected a time above zero", site(), "--for", "ten")
+
+
+def test_devices_that_are_not_there(site: Callable[..., Path]) -> None:
+    cameras = [{"role": role, "driver": "sim"} for role in CAMERA_ROLES[1:]]
+    absent = {"role": "cam_high", "driver": "realsense", "serial": "123"}
+    fails(3, "cam_high: no RealSense with serial 123", site(cameras=[absent, *cameras]), "--for", "2s")
+    arms = [{"side": "left", "driver": "sim"}, {"side": "right", "driver": "piper", "can": {"channel": "can7"}}]
+    fails(3, "can7", site(arms=arms), "--for", "2s")
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    command = [*GIGAEDGE, "demo", "--out", str(tmp_path / "out"), "--for", "3s"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr
+    for words in ("verified against PyTorch", "chunks", "control period", "commanded travel", "limits hit", "bundle: "):
+        assert words in result.stdout
+    assert (tmp_path / "out" / "report.json").is_file()
+    again = run(tmp_path / "out" / "site.yaml", "--for", "1s")
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_examples_run(bundle: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    command = [*GIGAEDGE, "run", str(ROOT / "examples" / "sim.yaml"), "--for", "2s", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert list(json.loads(result.stdout)["control"]["enabled"]) == ["left"]
