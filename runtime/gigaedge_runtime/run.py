@@ -245,10 +245,11 @@ class _Run:
 
     def _check(self, status: ControlStatus) -> None:
         if not self._control.running:
-            raise self._control.error() or ProcessError("the control process ended by itself")
+            error = self._control.error() or ProcessError("the control process ended by itself")
+            raise self._with_arms(error, "the arms hold their last target")
         if self._policy is not None and not self._policy.running:
             self._await_rest()
-            raise self._policy.error() or ProcessError("the policy process ended by itself; the arms hold")
+            raise self._with_arms(self._policy.error() or ProcessError("the policy process ended by itself"))
         if status.state is State.FAULT:
             self._await_rest()
             raise self._error_of(
@@ -264,9 +265,14 @@ class _Run:
     def _error_of(self, fault: Fault) -> GigaedgeError:
         """The error a run at fault ends with."""
         if fault.code is FaultCode.POLICY:
-            return (self._policy.error() if self._policy else None) or ProcessError(fault.text)
+            error = self._policy.error() if self._policy else None
+            return self._with_arms(error or ProcessError(fault.text))
         kind = CheckFailedError if fault.code is FaultCode.NON_FINITE else ArmError
-        return kind(f"{fault.text}; the arms hold")
+        return self._with_arms(kind(fault.text))
+
+    def _with_arms(self, error: GigaedgeError, how: str = "the arms hold") -> GigaedgeError:
+        """The error, with what the arms do now if they were commanded at all."""
+        return type(error)(f"{error}; {how}") if self._status().sends else error
 
     def _await_rest(self) -> None:
         """Wait until control has brought the arms to hold (or has ended itself)."""

@@ -220,7 +220,9 @@ def test_kill_9_of_the_policy_process(watch: Watch, tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         killed.append(time.monotonic())
 
-    with pytest.raises(ProcessError, match=r"the policy process \(pid \d+\) was killed by SIGKILL"):
+    with pytest.raises(
+        ProcessError, match=r"the policy process \(pid \d+\) was killed by SIGKILL; the arms hold"
+    ):
         run_site(
             watch.site(),
             duration=20,
@@ -259,7 +261,12 @@ def _parent(pid: str) -> int:
     ("mode", "error", "message", "code"),
     [
         ("nan", CheckFailedError, r"chunk 3 is refused: .* NaN or infinity; the arms hold", "non_finite"),
-        ("crash", ProcessError, r"the policy process \(pid \d+\) ended with exit code 1", "policy"),
+        (
+            "crash",
+            ProcessError,
+            r"the policy process \(pid \d+\) ended with exit code 1; the arms hold",
+            "policy",
+        ),
     ],
 )
 def test_a_policy_that_fails_ends_the_run_with_the_arms_holding(
@@ -461,7 +468,10 @@ def test_control_is_killed(watch: Watch, supervised: Supervised) -> None:
     assert watch.moved_after(killed) < 0.3
     watch.assert_standing()
     report = json.loads(supervised.report.read_text())
-    assert report["error"] == f"the control process (pid {supervised.pids['control']}) was killed by SIGKILL"
+    assert report["error"] == (
+        f"the control process (pid {supervised.pids['control']}) was killed by SIGKILL; "
+        "the arms hold their last target"
+    )
     assert report["control"] is None
     assert report["policy"]["chunks"] >= 1
 
