@@ -115,6 +115,8 @@ class Child:
         `launch.outcome` is owned by this object. Raises ProcessError when the program cannot be started.
         """
         self.name = name
+        self.forced = False
+        """It did not end when it was time to, and was made to."""
         self._outcome = launch.outcome
         orders = memory_file(f"gigaedge-{name}", launch.model_dump_json(by_alias=True).encode())
         try:
@@ -164,14 +166,15 @@ class Child:
         """Wait at most `timeout` s for its end; then SIGTERM, then SIGKILL. True when it ended by itself."""
         for ask in (None, self._process.terminate, self._process.kill):
             if ask is not None:
+                self.forced = True
                 ask()
             try:
                 self._process.wait(timeout if ask is None else 2.0)
             except subprocess.TimeoutExpired:
                 continue
-            return ask is None
+            break
         self._process.wait()
-        return False
+        return not self.forced
 
     def close(self) -> None:
         """Kill it if it still runs, and give its outcome's descriptor back."""

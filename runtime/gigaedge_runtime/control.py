@@ -30,6 +30,12 @@ SETTLING = 0.4
 FAILED_SENDS = 3
 """Commands in a row that a bus must refuse to be a fault; a single one is a full queue."""
 
+STALL = 4
+"""Periods; a tick that comes so late says nothing about the arms: their feedback waits in this process's queues."""
+
+STALL_EVERY = 1.0
+"""s; at most so often a stall excuses old feedback, for one more `max_feedback_age`."""
+
 _JOINTS = np.array(DELTA_MASK)
 
 
@@ -82,6 +88,8 @@ class ControlLoop:
                 self._measured[arm_slice(side)] = pose
         self._compared = _JOINTS & ~self._absent
         self._stamp = -np.inf
+        self._last_tick = np.inf
+        self._excused_at = -np.inf
         self._rest_since: float | None = None
         self._regrid = False
 
@@ -105,6 +113,9 @@ class ControlLoop:
         policy_alive, supervisor_alive = self._policy_alive(), self._supervisor_alive()
         order = self._board.order.latest()
         seen.stop = order is Order.STOP or not supervisor_alive or self._stop_asked()
+        if now - self._last_tick > STALL * self._period and now - self._excused_at > STALL_EVERY:
+            self._excused_at = now
+        self._last_tick = now
         fault = self._read_arms(now)
         fault = self._take_chunk(now) or fault
         if not policy_alive and not seen.stop:
@@ -149,7 +160,7 @@ class ControlLoop:
                     fault = Fault(FaultCode.ARM, f"{side} arm: {state.fault}")
                 else:
                     fault = Fault(FaultCode.POWER, f"{side} arm: a motor lost its power")
-            elif now - state.stamp > self._max_age:
+            elif now - state.stamp > self._max_age and now - self._excused_at > self._max_age:
                 text = (
                     f"{side} arm: feedback is {1e3 * (now - state.stamp):.0f} ms old, "
                     f"more than max_feedback_age {1e3 * self._max_age:.0f} ms; check power and CAN cable"

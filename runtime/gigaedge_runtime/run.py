@@ -46,7 +46,7 @@ _CONTROL_JOIN = 10.0
 _SILENCE = 2.0
 """s; control publishes 200 times a second: this long without one, it hangs."""
 _POLICY_JOIN = 15.0
-"""s; a chunk that is being computed is not interrupted."""
+"""s; a chunk that is being computed is not interrupted. Loading is."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,8 @@ class _Run:
 
     def watch(self, duration: float | None, on_progress: Callable[[Progress], None] | None) -> None:
         """Let it run until the end. Raises when a child died or control is at fault, once the arms hold."""
+        if self._stop.requested:
+            return
         began = self._began = monotonic()
         self._board.order.give(Order.RUN)
         told = -PROGRESS
@@ -208,12 +210,14 @@ class _Run:
         patient = self._status().phase >= Phase.READY and not self._hangs
         self._control.join(_CONTROL_JOIN if patient else _POLL)
         if self._policy is not None:
-            self._policy.join(_POLICY_JOIN)
+            self._policy.join(_POLICY_JOIN if self._began is not None else _POLL)
 
     def failure(self) -> GigaedgeError | None:
         """What went wrong while it ended."""
         for child in reversed(self._children):
-            if (error := child.error()) is not None:
+            # Whoever interrupts a start does not want to hear that the start was interrupted.
+            interrupted = child.forced and self._began is None
+            if not interrupted and (error := child.error()) is not None:
                 return error
         fault = self._status().fault
         return self._error_of(fault) if fault else None
@@ -241,11 +245,11 @@ class _Run:
 
     def _check(self, status: ControlStatus) -> None:
         if not self._control.running:
-            raise self._control.error() or ProcessError("the control process ended by itself")
+            error = self._control.error() or ProcessError("the control process ended by itself")
+            raise self._with_arms(error, "the arms hold their last target")
         if self._policy is not None and not self._policy.running:
             self._await_rest()
-            error = self._policy.error() or ProcessError("the policy process ended by itself")
-            raise type(error)(f"{error}; the arms hold")
+            raise self._with_arms(self._policy.error() or ProcessError("the policy process ended by itself"))
         if status.state is State.FAULT:
             self._await_rest()
             raise self._error_of(
@@ -261,9 +265,14 @@ class _Run:
     def _error_of(self, fault: Fault) -> GigaedgeError:
         """The error a run at fault ends with."""
         if fault.code is FaultCode.POLICY:
-            return (self._policy.error() if self._policy else None) or ProcessError(fault.text)
+            error = self._policy.error() if self._policy else None
+            return self._with_arms(error or ProcessError(fault.text))
         kind = CheckFailedError if fault.code is FaultCode.NON_FINITE else ArmError
-        return kind(f"{fault.text}; the arms hold")
+        return self._with_arms(kind(fault.text))
+
+    def _with_arms(self, error: GigaedgeError, how: str = "the arms hold") -> GigaedgeError:
+        """The error, with what the arms do now if they were commanded at all."""
+        return type(error)(f"{error}; {how}") if self._status().sends else error
 
     def _await_rest(self) -> None:
         """Wait until control has brought the arms to hold (or has ended itself)."""

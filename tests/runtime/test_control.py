@@ -306,6 +306,36 @@ def test_stale_feedback_latches(cell: Cell, age: float, faulty: bool) -> None:
         assert "left arm: feedback is 51 ms old, more than max_feedback_age 50 ms" in cell.status.fault.text
 
 
+def test_after_a_stall_of_the_computer_feedback_gets_a_moment_to_catch_up(cell: Cell) -> None:
+    cell.start()
+    stamp = cell.now
+    for side in cell.arms:
+        cell.arms[side].stamp = stamp
+    cell.now += 0.2
+    cell.run(0.03)
+    assert cell.state is State.RUNNING
+    for side in cell.arms:
+        cell.arms[side].stamp = None
+    cell.run(0.1)
+    assert cell.state is State.RUNNING
+
+
+def test_a_stall_does_not_excuse_feedback_for_long_nor_often(cell: Cell) -> None:
+    cell.start()
+    cell.arms["left"].stamp = cell.now
+    cell.now += 0.2
+    cell.run(0.07)
+    assert cell.state is State.FAULT
+    other = Cell()
+    other.start()
+    other.arms["left"].stamp = other.now
+    for _ in range(5):
+        other.now += 0.03
+        other.run(PERIOD)
+    assert other.state is State.FAULT, "a loop that is late all the time must not go blind"
+    os.close(other.fd)
+
+
 @pytest.mark.parametrize(("refused", "faulty"), [(1, False), (2, False), (3, True)])
 def test_refused_commands_latch_when_three_in_a_row(cell: Cell, refused: int, faulty: bool) -> None:
     cell.start()

@@ -41,7 +41,7 @@ def site_data(arms: list[dict[str, Any]], **sections: Any) -> dict[str, Any]:
         "bundle": "no-such-bundle",
         "cameras": [{"role": role, "driver": "sim", "width": 160, "height": 120} for role in CAMERA_ROLES],
         "arms": arms,
-        "timing": {"replan_after": 15},
+        "timing": {"replan_after": 15, "max_feedback_age": 0.1},
         **sections,
     }
 
@@ -220,7 +220,9 @@ def test_kill_9_of_the_policy_process(watch: Watch, tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         killed.append(time.monotonic())
 
-    with pytest.raises(ProcessError, match=r"the policy process \(pid \d+\) was killed by SIGKILL"):
+    with pytest.raises(
+        ProcessError, match=r"the policy process \(pid \d+\) was killed by SIGKILL; the arms hold"
+    ):
         run_site(
             watch.site(),
             duration=20,
@@ -259,7 +261,12 @@ def _parent(pid: str) -> int:
     ("mode", "error", "message", "code"),
     [
         ("nan", CheckFailedError, r"chunk 3 is refused: .* NaN or infinity; the arms hold", "non_finite"),
-        ("crash", ProcessError, r"the policy process \(pid \d+\) ended with exit code 1", "policy"),
+        (
+            "crash",
+            ProcessError,
+            r"the policy process \(pid \d+\) ended with exit code 1; the arms hold",
+            "policy",
+        ),
     ],
 )
 def test_a_policy_that_fails_ends_the_run_with_the_arms_holding(
@@ -389,7 +396,10 @@ class Supervised:
             text=True,
             start_new_session=True,
         )
-        self.pids = {**self.line(), **self.line()}
+        self.pids = self.line()
+
+    def wait_until_moving(self, watch: Watch) -> None:
+        self.pids |= self.line()
         assert wait_until(lambda: watch.left.joints[0] > -1.6, timeout=20), "the arms move"
 
     def line(self) -> dict[str, Any]:
@@ -407,8 +417,11 @@ class Supervised:
 @pytest.fixture
 def supervised(watch: Watch, tmp_path: Path) -> Iterator[Supervised]:
     supervised = Supervised(watch, tmp_path)
-    yield supervised
-    supervised.close()
+    try:
+        supervised.wait_until_moving(watch)
+        yield supervised
+    finally:
+        supervised.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -422,6 +435,20 @@ def test_ctrl_c_ends_in_order(watch: Watch, supervised: Supervised, number: sign
     assert report["control"]["fault"] is None
     assert report["policy"]["chunks"] >= 1
     watch.assert_standing()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.5])
+def test_ctrl_c_during_the_start(watch: Watch, tmp_path: Path, delay: float) -> None:
+    supervised = Supervised(watch, tmp_path)
+    try:
+        time.sleep(delay)
+        os.kill(supervised.process.pid, signal.SIGINT)
+        assert supervised.process.wait(20) == 0
+        assert json.loads(supervised.report.read_text())["ended_by"] == "signal"
+        assert gone(supervised.pids["control"])
+        assert watch.left.joints[0] == pytest.approx(HOME[0], abs=1e-3)
+    finally:
+        supervised.close()
 
 
 def test_the_supervisor_is_killed(watch: Watch, supervised: Supervised) -> None:
@@ -441,7 +468,10 @@ def test_control_is_killed(watch: Watch, supervised: Supervised) -> None:
     assert watch.moved_after(killed) < 0.3
     watch.assert_standing()
     report = json.loads(supervised.report.read_text())
-    assert report["error"] == f"the control process (pid {supervised.pids['control']}) was killed by SIGKILL"
+    assert report["error"] == (
+        f"the control process (pid {supervised.pids['control']}) was killed by SIGKILL; "
+        "the arms hold their last target"
+    )
     assert report["control"] is None
     assert report["policy"]["chunks"] >= 1
 
@@ -472,4 +502,4 @@ def test_examples_are_valid() -> None:
     examples = HERE.parents[1] / "examples"
     for name in ("sim", "bimanual", "real"):
         site = load_site(examples / f"{name}.yaml")
-        assert site.bundle.name == "bundle"
+        assert {camera.role for camera in site.cameras} == set(CAMERA_ROLES)
