@@ -1,0 +1,22 @@
+"""Write the JSON schemas of the manifest and the site file into docs/."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gigaedge.bundle import Manifest
+from gigaedge.site import Site
+
+DOCS = Path(__file__).parents[1] / "docs"
+MODELS = {"manifest.schema.json": Manifest, "site.schema.json": Site}
+
+
+def schemas() -> dict[str, str]:
+    """File name -> content."""
+    return {name: json.dumps(model.model_json_schema(), indent=1) + "\n" for name, model in MODELS.items()}
+
+
+if __name__ == "__main__":
+    for name, text in schemas().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
