@@ -26,6 +26,8 @@ cameras:
 arms:
   - {{side: left, driver: sim}}
   - {{side: right, driver: sim}}
+timing:
+  max_feedback_age: 0.2 # 0.05 with real arms; simulated ones share this computer with everything else
 """
 
 
