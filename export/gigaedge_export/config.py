@@ -40,8 +40,9 @@ class TransformerConfig(_DiffusersConfig):
     out_channels: Count
     patch_size: tuple[Literal[1], Count, Count]
     in_action_channels: Count
-    out_action_channels: Count
-    num_embodiments: Count = 1
+    out_action_channels: Count | None = None
+    """None is the same as `in_action_channels`."""
+    num_embodiments: Count = 4
     action_expert_dim: Count | None = None
     action_ffn_dim: Count | None = None
     eps: Annotated[float, Field(gt=0)] = 1e-6
@@ -60,7 +61,7 @@ class TransformerConfig(_DiffusersConfig):
             )
         if self.generation == "GWP-0.5" and not (self.action_expert_dim and self.action_ffn_dim):
             raise ValueError("GWP-0.5 needs action_expert_dim and action_ffn_dim")
-        if self.in_action_channels != self.out_action_channels:
+        if self.out_action_channels not in (None, self.in_action_channels):
             raise ValueError(
                 f"in_action_channels {self.in_action_channels} and out_action_channels "
                 f"{self.out_action_channels} differ; the sampler needs them equal"

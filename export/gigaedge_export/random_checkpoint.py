@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gigaedge.files import atomic_directory
-from gigaedge.robot import ARM_DIM, DIM_UNITS, JOINTS, SIDES
+from gigaedge.robot import ARM_DIM, DIM_UNITS, JOINTS, ROBOT_DIM, SIDES
 from gigaedge_export.config import CLASS_NAMES, Generation, TransformerConfig, VaeConfig
 from gigaedge_export.transformer import WorldActionTransformer
 from gigaedge_export.vae import FirstFrameVae, checkpoint_shapes
@@ -151,10 +151,10 @@ def _forget_noise(tensors: dict[str, Tensor]) -> None:
     GELU(z) - GELU(-z) = z, so pairs of hidden units with opposite signs pass a value through an MLP unchanged. Two
     large opposite offsets keep the output norm from rescaling it, and `gain` keeps what the blocks add small.
     """
-    contraction, gain, offset = 4.0, 8.0, 40.0
+    contraction, gain, offset = 4.0, 32.0, 160.0
     width = tensors["action_encoder.out_proj.weight"].shape[0]
-    channels = min(tensors["action_encoder.in_proj.weight"].shape[1], width - 2)
-    one = torch.eye(channels)
+    # The norm takes the mean out, so few of its channels may carry values: the padding passes nothing.
+    one = torch.eye(min(ROBOT_DIM, width - 2))
     pair = torch.cat((one, -one))
     layers = {
         "action_encoder.in_proj": pair.T,

@@ -124,7 +124,7 @@ class WorldActionTransformer(nn.Module):
         self.proj_out = nn.Linear(c.width, c.out_channels * c.patch_size[1] * c.patch_size[2])
         action_width = c.action_expert_dim or c.width
         self.action_encoder = ActionEncoder(c.in_action_channels, action_width, c.num_embodiments)
-        self.action_decoder = ActionDecoder(action_width, c.out_action_channels, c.num_embodiments)
+        self.action_decoder = ActionDecoder(action_width, c.in_action_channels, c.num_embodiments)
         blocks: list[Block]
         if c.action_expert_dim is None or c.action_ffn_dim is None:
             blocks = [DenseBlock(c.width, c.ffn_dim, *expert_sizes) for _ in range(c.num_layers)]

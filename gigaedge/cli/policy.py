@@ -7,7 +7,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from gigaedge.cli.common import BundleArgument, JsonOption, needs, print_json, print_table, report_checks
+from gigaedge.cli.common import (
+    BundleArgument,
+    JsonOption,
+    needs,
+    print_json,
+    print_notices,
+    print_table,
+    report_checks,
+)
 from gigaedge.errors import CheckFailedError, InputError, ObservationError
 from gigaedge.robot import CAMERA_ROLES
 
@@ -159,6 +167,10 @@ def verify_command(
         if golden is not None:
             checks = proof.against_golden(bundle, golden, tolerance)
             title = f"{bundle} against {golden}"
+            if not any(check.row.stage.startswith("joint") for check in checks):
+                print_notices(
+                    ["the joint forward is not compared: it needs PyTorch, and the checkpoint beside it"]
+                )
         else:
             from gigaedge_export.checkpoint import CheckpointPaths
             from gigaedge_export.export import load_checkpoint

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from gigaedge_export.export import LoadedCheckpoint
 
 PROOF_SEED = 2026
+RECORDED = (
+    *("composite", "ref_latents", "state", "prompt_embeds", "noise", "sigmas", "timesteps"),
+    *("velocity", "trajectory", "trajectory_bf16_timesteps", "action"),
+)
+"""Keys that a golden recording must have, beside the three images."""
 
 
 def against_golden(bundle: Path, golden: Path, tolerance: float = TOLERANCE) -> list[Check]:
