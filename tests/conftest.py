@@ -1,11 +1,17 @@
-"""Golden recordings, and bundles exported from them once per session."""
+"""Golden recordings and bundles exported from them once per session; cameras recorded by librealsense."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+from gigaedge.robot import CAMERA_ROLES
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = ("gwp0-tiny", "gwp05-tiny")
@@ -36,3 +42,53 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[case, timesteps]
 
     return export
+
+
+@pytest.fixture(scope="module")
+def private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A HOME of its own: librealsense writes its statistics there when its context goes."""
+    from gigaedge import librealsense
+
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        yield home
+        librealsense._context = None
+        gc.collect()
+
+
+Picture = Callable[[str, int], NDArray[np.uint8]]
+"""From a role and a frame number to RGB of shape (height, width, 3)."""
+
+
+@pytest.fixture(scope="module")
+def record_cameras(private_home: Path) -> Callable[[Path, Picture, int, int], dict[str, Path]]:
+    """`record(folder, picture, frames, fps)`: one .db3 per role, by librealsense at the speed of the camera."""
+    from gigaedge import librealsense
+    from gigaedge_runtime.devices.sim_realsense import SoftwareCamera
+
+    def record(folder: Path, picture: Picture, frames: int, fps: int) -> dict[str, Path]:
+        rs = librealsense.load()
+        units = []
+        for role in CAMERA_ROLES:
+            height, width, _ = picture(role, 1).shape
+            camera = SoftwareCamera(f"rec-{role}", width, height, fps)
+            recorder = rs.recorder(str(folder / f"{role}.db3"), camera.device, False)
+            sensor = recorder.query_sensors()[0]
+            sensor.open(sensor.get_stream_profiles()[0])
+            sensor.start(rs.frame_queue(50))
+            units.append((role, camera, recorder, sensor))
+        start = time.time()
+        for number in range(1, frames + 1):
+            for role, camera, _, _ in units:
+                camera.push(picture(role, number), number, start + number / fps)
+            time.sleep(1 / fps)
+        for _, _, _, sensor in units:
+            sensor.stop()
+            sensor.close()
+        units.clear()
+        # The file is complete when the recorder is gone.
+        del recorder, sensor, camera
+        return {role: folder / f"{role}.db3" for role in CAMERA_ROLES}
+
+    return record

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gigaedge import librealsense
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge_runtime.devices.sim_realsense import SoftwareCamera, render_scene
+from gigaedge_runtime.devices.sim_realsense import render_scene
 
 ROOT = Path(__file__).parents[2]
 GIGAEDGE = (sys.executable, "-m", "gigaedge")
@@ -132,9 +131,10 @@ def wait_for_policy(parent: int, timeout: float = 30.0) -> int:
 
 
 def test_three_recordings_drive_a_run(
-    site: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Callable[..., Path], record_cameras: Callable[..., dict[str, Path]], tmp_path: Path
 ) -> None:
-    files = record(tmp_path, monkeypatch)
+    scenes = {role: render_scene(role, 320, 240) for role in CAMERA_ROLES}
+    files = record_cameras(tmp_path, lambda role, number: scenes[role][number % len(scenes[role])], 60, 30)
     cameras = [
         {"role": role, "driver": "realsense", "file": str(file), "width": 320, "height": 240}
         for role, file in files.items()
@@ -145,32 +145,6 @@ def test_three_recordings_drive_a_run(
     assert report["chunks"] >= 3
     assert report["control"]["state"] == "stopped"
     assert report["control"]["sends"] > 0
-
-
-def record(folder: Path, monkeypatch: pytest.MonkeyPatch, frames: int = 60, fps: int = 30) -> dict[str, Path]:
-    """Two seconds of three cameras, through librealsense's own recorder."""
-    monkeypatch.setenv("HOME", str(folder))
-    rs = librealsense.load()
-    units = []
-    for role in CAMERA_ROLES:
-        camera = SoftwareCamera(f"e2e-{role}", 320, 240, fps)
-        recorder = rs.recorder(str(folder / f"{role}.db3"), camera.device, False)
-        sensor = recorder.query_sensors()[0]
-        sensor.open(sensor.get_stream_profiles()[0])
-        sensor.start(rs.frame_queue(50))
-        units.append((role, camera, recorder, sensor))
-    scenes = {role: render_scene(role, 320, 240) for role in CAMERA_ROLES}
-    start = time.time()
-    for number in range(1, frames + 1):
-        for role, camera, _, _ in units:
-            camera.push(scenes[role][number % len(scenes[role])], number, start + number / fps)
-        time.sleep(1 / fps)
-    for _, _, _, sensor in units:
-        sensor.stop()
-        sensor.close()
-    units.clear()
-    del recorder, sensor, camera
-    return {role: folder / f"{role}.db3" for role in CAMERA_ROLES}
 
 
 def test_a_dry_run_commands_nothing(site: Callable[..., Path]) -> None:

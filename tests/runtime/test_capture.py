@@ -1,4 +1,3 @@
-import gc
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,20 +13,13 @@ from gigaedge.site import CameraConfig
 from gigaedge_runtime.capture import CameraSet, CapturedViews, Refusal, open_cameras
 from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.devices import Frame
-from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense, SoftwareCamera
+from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense
 
 W, H, FPS = 64, 48, 30
 HIGH, LEFT, RIGHT = CAMERA_ROLES
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-        # The library writes its statistics when the context goes; that must not be the user's home.
-        librealsense._context = None
-        gc.collect()
+pytestmark = pytest.mark.usefixtures("private_home")
 
 
 @pytest.fixture(autouse=True)
@@ -255,27 +247,11 @@ RECORDED = 12
 
 
 @pytest.fixture
-def recordings(tmp_path):
-    """One .db3 per role, recorded by librealsense at the speed of the camera."""
-    rs = librealsense.load()
-    units = []
-    for role in CAMERA_ROLES:
-        camera = SoftwareCamera(role, W, H, FPS)
-        recorder = rs.recorder(str(tmp_path / f"{role}.db3"), camera.device, False)
-        sensor = recorder.query_sensors()[0]
-        sensor.open(sensor.get_stream_profiles()[0])
-        sensor.start(rs.frame_queue(50))
-        units.append((camera, recorder, sensor))
-    start = time.time()
-    for number in range(1, RECORDED + 1):
-        for index, unit in enumerate(units):
-            unit[0].push(np.full((H, W, 3), 80 * index + number, np.uint8), number, start + number / FPS)
-        time.sleep(1 / FPS)
-    for unit in units:
-        unit[2].stop()
-        unit[2].close()
-    # A file is complete once its recorder is gone, which is when this function returns.
-    return {role: tmp_path / f"{role}.db3" for role in CAMERA_ROLES}
+def recordings(record_cameras, tmp_path):
+    def picture(role, number):
+        return np.full((H, W, 3), 80 * CAMERA_ROLES.index(role) + number, np.uint8)
+
+    return record_cameras(tmp_path, picture, RECORDED, FPS)
 
 
 def test_three_recordings_make_observations(recordings):
@@ -289,12 +265,14 @@ def test_three_recordings_make_observations(recordings):
         while time.monotonic() < deadline:
             views = views_within(cameras)
             for index, role in enumerate(CAMERA_ROLES):
-                frame = views.frames[role]
-                assert (frame.image == 80 * index + (frame.number - 1) % RECORDED + 1).all()
+                image = views.frames[role].image
+                # A busy machine may lose frames of a recording that plays in real time, never parts of one.
+                assert image[0, 0, 0] - 80 * index in range(1, RECORDED + 1)
+                assert (image == image[0, 0, 0]).all()
             rounds += views.fresh
             time.sleep(0.005)
         assert rounds > 20
-        assert views.frames[HIGH].number > 2 * RECORDED
+        assert views.frames[HIGH].number > RECORDED
 
 
 def test_videos_and_simulated_cameras_mix(tmp_path):

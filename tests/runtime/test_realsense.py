@@ -1,5 +1,4 @@
 import ctypes
-import gc
 import importlib
 import itertools
 import threading
@@ -24,14 +23,7 @@ from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense, SoftwareC
 W, H, FPS, RECORDED = 64, 48, 30, 15
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _home(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-        # The library writes its statistics when the context goes; that must not be the user's home.
-        librealsense._context = None
-        gc.collect()
+pytestmark = pytest.mark.usefixtures("private_home")
 
 
 @pytest.fixture(autouse=True)
@@ -92,29 +84,8 @@ def picture(role, number):
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory):
-    """One .db3 per role, recorded by librealsense at the speed of the camera."""
-    rs = librealsense.load()
-    folder = tmp_path_factory.mktemp("recordings")
-    units = []
-    for role in CAMERA_ROLES:
-        camera = SoftwareCamera(f"rec-{role}", W, H, FPS)
-        recorder = rs.recorder(str(folder / f"{role}.db3"), camera.device, False)
-        sensor = recorder.query_sensors()[0]
-        sensor.open(sensor.get_stream_profiles()[0])
-        sensor.start(rs.frame_queue(50))
-        units.append((role, camera, recorder, sensor))
-    start = time.time()
-    for number in range(1, RECORDED + 1):
-        for role, camera, *_ in units:
-            camera.push(picture(role, number), number, start + number / FPS)
-        time.sleep(1 / FPS)
-    for _, _, _, sensor in units:
-        sensor.stop()
-        sensor.close()
-    units.clear()
-    del recorder, sensor, camera
-    return {role: folder / f"{role}.db3" for role in CAMERA_ROLES}
+def recordings(record_cameras, tmp_path_factory):
+    return record_cameras(tmp_path_factory.mktemp("recordings"), picture, RECORDED, FPS)
 
 
 # -- live, through software devices of librealsense ---------------------------------------------------------
@@ -358,9 +329,10 @@ def test_a_recording_plays_in_real_time_and_loops(recordings):
     assert numbers == sorted(set(numbers))
     assert elapsed > 0.7 * 2 * RECORDED / FPS
     for frame in got:
-        np.testing.assert_array_equal(
-            frame.image, picture("cam_left_wrist", (frame.number - 1) % RECORDED + 1)
-        )
+        # A busy machine may lose frames of a recording that plays in real time, never parts of one.
+        recorded = int(frame.image[0, 0, 2])
+        assert recorded in range(1, RECORDED + 1)
+        np.testing.assert_array_equal(frame.image, picture("cam_left_wrist", recorded))
         assert frame.captured == frame.received
     assert camera.untrusted_stamps == 0
 
