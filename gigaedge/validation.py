@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 def first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of a pydantic error as one line, with the nearest valid key for an unknown one."""
-    problem = error.errors(include_url=False)[0]
+    # A misspelt key is also a missing one: the misspelling is what a person can mend.
+    problem = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         names = sorted(_valid_names(model, problem["loc"][:-1]))
