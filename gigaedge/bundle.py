@@ -245,7 +245,7 @@ def open_bundle(path: Path, *, check_weights: bool | None = None) -> Bundle:
     Sizes and checksums of every file are compared; those of a weights file above 1 GiB only when `check_weights`
     is True. Raises BundleError: no bundle, an unknown schema, a missing, altered or truncated file.
     """
-    manifest = _read_manifest(path)
+    manifest = read_manifest(path)
     for info in manifest.files():
         file = path / info.file
         if not file.is_file():
@@ -262,7 +262,8 @@ def open_bundle(path: Path, *, check_weights: bool | None = None) -> Bundle:
     return Bundle(path, manifest)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a bundle, its files unchecked. Raises BundleError: no bundle, an unknown schema."""
     file = path / MANIFEST
     if not file.is_file():
         raise BundleError(f"{path}: no bundle here ({MANIFEST} is missing); `gigaedge export` writes one")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gigaedge.robot import DELTA_MASK, ROBOT_DIM
 from gigaedge_export.export import LoadedCheckpoint
+from gigaedge_export.graphs import RANGE_FLOOR
 from gigaedge_export.joint import joint_forward
 from gigaedge_export.layers import KeyValue
 from gigaedge_export.sampler import Schedule
@@ -36,7 +37,7 @@ def reference_chunk(
     model, stats = checkpoint.transformer, checkpoint.stats
     low, high = torch.tensor(stats.state_q01), torch.tensor(stats.state_q99)
     raw = torch.from_numpy(state)
-    normalized = (raw - low) / (high - low).clamp_min(1e-8) * 2 - 1
+    normalized = (raw - low) / (high - low).clamp_min(RANGE_FLOOR) * 2 - 1
     padded = torch.zeros(1, model.config.in_action_channels)
     padded[0, :ROBOT_DIM] = normalized
     latents = checkpoint.vae(torch.from_numpy(composite))
@@ -58,7 +59,7 @@ def reference_chunk(
         velocities.append(output.action)
         trajectory.append(x)
     low, high = torch.tensor(stats.action_q01), torch.tensor(stats.action_q99)
-    predicted = (x[:, :ROBOT_DIM] + 1) / 2 * (high - low).clamp_min(1e-8) + low
+    predicted = (x[:, :ROBOT_DIM] + 1) / 2 * (high - low).clamp_min(RANGE_FLOOR) + low
     action = predicted + raw * torch.tensor(DELTA_MASK, dtype=torch.float32)
     return {
         "ref_latents": latents.unsqueeze(0).numpy(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -117,7 +118,7 @@ def write_bundle(
     *,
     verify: bool,
     force: bool,
-    begin: object,
+    begin: Callable[[str], None],
 ) -> list[str]:
     """Export; with `verify`, run the graphs against PyTorch first and keep nothing that disagrees."""
     with needs("export,cpu"):
@@ -129,7 +130,7 @@ def write_bundle(
         out,
         options,
         replace=force,
-        progress=begin,  # type: ignore[arg-type]
+        progress=begin,
         prove=(lambda folder: proof.prove(folder, loaded)) if verify else None,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.bundle import FidelityInfo, open_bundle
+from gigaedge.bundle import FidelityInfo, Manifest, open_bundle, read_manifest
 from gigaedge.errors import CheckFailedError, InputError
 from gigaedge.fidelity import TOLERANCE, Check, compare, compare_picture, summary, worst
 from gigaedge.files import read_tensors, sha256
@@ -66,9 +66,6 @@ def against_golden(bundle: Path, golden: Path, tolerance: float = TOLERANCE) -> 
 
 def against_checkpoint(bundle: Path, loaded: LoadedCheckpoint, tolerance: float = TOLERANCE) -> list[Check]:
     """Compare with our PyTorch modules on a random picture, state and noise, for every step count."""
-    from gigaedge_export.reference import reference_chunk
-    from gigaedge_export.sampler import schedule
-
     manifest = open_bundle(bundle).manifest
     sources = {source.name: source.sha256 for source in manifest.source}
     for name, path in loaded.paths.files().items():
@@ -76,6 +73,15 @@ def against_checkpoint(bundle: Path, loaded: LoadedCheckpoint, tolerance: float 
             raise InputError(
                 f"{path}: the bundle {bundle} was not made from this file; pass its own checkpoint"
             )
+    return _against_pytorch(bundle, loaded, manifest, tolerance)
+
+
+def _against_pytorch(
+    bundle: Path, loaded: LoadedCheckpoint, manifest: Manifest, tolerance: float
+) -> list[Check]:
+    from gigaedge_export.reference import reference_chunk
+    from gigaedge_export.sampler import schedule
+
     prompt = read_tensors(bundle / manifest.prompts.file)[manifest.prompts.names[0]].astype(np.float32)
     random = np.random.default_rng(PROOF_SEED)
     low, high = np.array(manifest.state.q01), np.array(manifest.state.q99)
@@ -115,7 +121,8 @@ def against_checkpoint(bundle: Path, loaded: LoadedCheckpoint, tolerance: float 
 
 def prove(bundle: Path, loaded: LoadedCheckpoint) -> FidelityInfo:
     """Compare with PyTorch and raise CheckFailedError unless every stage agrees."""
-    checks = against_checkpoint(bundle, loaded)
+    # The bundle has just been made from `loaded`: its sources need no second hash.
+    checks = _against_pytorch(bundle, loaded, read_manifest(bundle), TOLERANCE)
     failed = [check for check in checks if not check.passed]
     if failed:
         row = failed[0].row

@@ -70,10 +70,7 @@ class Policy:
         # The actions go to and fro between two buffers, so no step copies them.
         front, back = self._step.buffers["actions"], self._step.buffers["next_actions"]
         self._actions = (front, back)
-        self._bindings = (
-            self._step.rebind({}, {}),
-            self._step.rebind({"actions": back}, {"next_actions": front}),
-        )
+        self._bindings = (self._step.bind({}), self._step.bind({"actions": back, "next_actions": front}))
 
     @classmethod
     def load(

@@ -81,7 +81,7 @@ def load_planner(site: Site) -> Planner:
         prompt=site.prompt,
         steps=site.inference.steps,
         provider=site.inference.provider,
-        threads=site.inference.threads or max(1, (os.cpu_count() or 1) - 1),
+        threads=site.inference.threads,
         seed=site.inference.seed,
     )
     view = policy.manifest.view

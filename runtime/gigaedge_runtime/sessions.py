@@ -89,21 +89,15 @@ class BoundGraph:
             name: buffers[name] if name in buffers else device.zeros(tensor)
             for name, tensor in (info.inputs | info.outputs).items()
         }
-        self._binding = self._session.io_binding()
-        for name in info.inputs:
-            self._binding.bind_ortvalue_input(name, self.buffers[name])
-        for name in info.outputs:
-            self._binding.bind_ortvalue_output(name, self.buffers[name])
+        self._binding = self.bind({})
 
-    def rebind(
-        self, inputs: Mapping[str, ort.OrtValue], outputs: Mapping[str, ort.OrtValue]
-    ) -> ort.IOBinding:
-        """A second binding of the same session with some buffers replaced."""
+    def bind(self, replaced: Mapping[str, ort.OrtValue]) -> ort.IOBinding:
+        """A binding of every input and output to its buffer, or to the one that `replaced` names for it."""
         binding = self._session.io_binding()
         for value in self._session.get_inputs():
-            binding.bind_ortvalue_input(value.name, inputs.get(value.name, self.buffers[value.name]))
+            binding.bind_ortvalue_input(value.name, replaced.get(value.name, self.buffers[value.name]))
         for value in self._session.get_outputs():
-            binding.bind_ortvalue_output(value.name, outputs.get(value.name, self.buffers[value.name]))
+            binding.bind_ortvalue_output(value.name, replaced.get(value.name, self.buffers[value.name]))
         return binding
 
     def run(self, binding: ort.IOBinding | None = None) -> None:
