@@ -32,6 +32,9 @@ LAZY_CHECK_BYTES: Final = 1 << 30
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+Precision = Literal["fp32", "fp16", "int8", "int4"]
+Target = Literal["cpu", "cuda", "tensorrt"]
+"""What a bundle is made for; it decides what int8 means, and whether activations are fp16."""
 Values = Annotated[tuple[float, ...], Field(min_length=ROBOT_DIM, max_length=ROBOT_DIM)]
 """One number per state or action dimension."""
 
@@ -46,6 +49,13 @@ class FileInfo(_Part):
     file: FileName
     bytes: int = Field(ge=0)
     sha256: Sha256
+
+
+class WeightsInfo(FileInfo):
+    """The weights of all graphs."""
+
+    by_type: dict[str, int]
+    """Bytes per element type."""
 
 
 class TensorInfo(_Part):
@@ -147,12 +157,36 @@ class PromptsInfo(FileInfo):
     width: int = Field(ge=1)
 
 
-class PrecisionInfo(_Part):
-    """How weights and activations are stored."""
+class KeptInfo(_Part):
+    """Places (`step/layer07/attn1.to_q`, wildcards as in a shell) whose precision is not the recipe's."""
 
-    recipe: Literal["fp32"]
-    kept_higher: tuple[str, ...] = ()
-    """Name patterns that stayed above the recipe's precision."""
+    match: str
+    precision: Precision
+    reason: str
+    """`guard`, `recipe` (a rule of the recipe file), or what was found in weights or activations."""
+
+
+class CastInfo(_Part):
+    """What a weight lost, or would have lost, in fp16."""
+
+    name: str
+    overflows: int
+    """Values beyond 65504; the weight was kept in fp32 when there are any."""
+    flushed: int
+    """Values that became zero."""
+    relative_l2: float
+
+
+class PrecisionInfo(_Part):
+    """How weights are stored and what computes."""
+
+    recipe: Precision
+    target: Target
+    activations: Literal["fp32", "fp16"]
+    """Of attention, caches and guarded layers; norms, softmax and the residual stream are always fp32."""
+    kept: tuple[KeptInfo, ...] = ()
+    casts: tuple[CastInfo, ...] = ()
+    """Weights that overflow in fp16 or have values flushed to zero."""
 
 
 class FidelityRow(_Part):
@@ -168,7 +202,9 @@ class FidelityInfo(_Part):
     """The comparison made when the bundle was written."""
 
     reference: str
-    tolerance: float
+    tolerance: float | None
+    """Gate on the relative L2 of velocities (of every stage, at fp32); None where errors are only reported."""
+    passed: bool
     stages: tuple[FidelityRow, ...]
 
 
@@ -185,7 +221,7 @@ class Manifest(_Part):
     model: ModelInfo
     source: tuple[SourceFile, ...]
     graphs: dict[Literal["text", "context", "step"], GraphInfo]
-    weights: FileInfo
+    weights: WeightsInfo
     sampler: SamplerInfo
     view: ViewInfo
     state: StateInfo

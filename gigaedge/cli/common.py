@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,8 @@ import typer
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from gigaedge.fidelity import Check
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -31,24 +34,49 @@ def needs(extra: str) -> Iterator[None]:
         raise InputError(f"{error.name} is not installed; run `pip install 'gigaedge[{extra}]'`") from error
 
 
-@contextmanager
-def progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr; call the result with what begins now."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+class StageProgress:
+    """A bar on stderr for the stage that is under way, with its rate and the time left."""
 
-    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeElapsedColumn())
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None
+
+    def __call__(self, what: str, total: int = 0) -> None:
+        """A stage begins; `total` is its amount of work, or 0 when it is not known."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(what, total=total or None)
+
+    def advance(self, amount: int) -> None:
+        """More of the stage's work is done."""
+        if self._task is not None:
+            self._bar.advance(self._task, amount)
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[StageProgress]:
+    """Progress on stderr while the block runs; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TransferSpeedColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        started = 0
-
-        def begin(what: str) -> None:
-            nonlocal started
-            bar.update(task, completed=started, description=what)
-            started += 1
-
-        yield begin
+        yield StageProgress(bar)
 
 
 def print_json(data: Any) -> None:
@@ -74,7 +102,8 @@ def report_checks(title: str, checks: list[Check], tolerance: float, as_json: bo
     passed = all(check.passed for check in checks)
     if as_json:
         stages = [{**check.row.model_dump(), "passed": check.passed} for check in checks]
-        print_json({"passed": passed, "tolerance": tolerance, "stages": stages})
+        gate = tolerance if math.isfinite(tolerance) else None
+        print_json({"passed": passed, "tolerance": gate, "stages": stages})
     else:
         rows = [
             [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +19,9 @@ from gigaedge.cli.common import (
 )
 from gigaedge.errors import CheckFailedError, InputError, ObservationError
 from gigaedge.robot import CAMERA_ROLES
+
+if TYPE_CHECKING:
+    from gigaedge.bundle import PrecisionInfo
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +55,7 @@ def inspect_command(
     rows = [
         ["model", f"{manifest.model.generation}, {manifest.model.parameters:,} weights"],
         ["written", f"{manifest.created} by gigaedge {manifest.gigaedge}, opset {manifest.opset}"],
-        ["precision", manifest.precision.recipe],
+        ["precision", describe_precision(manifest.precision)],
         [
             "sampler",
             f"steps: {counts}; shift {sampler.shift}, timesteps {sampler.timestep_rounding}",
@@ -161,13 +165,21 @@ def verify_command(
         Path | None, typer.Option(help="Folder with a recording of upstream (io.safetensors).")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint the bundle was made from.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Largest relative L2 that passes.", min=0.0)] = 1e-4,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest relative L2 of velocities that passes; default: fp32 1e-4 (of all stages), fp16 1e-2, "
+            "int8 3e-2, int4 none.",
+            min=0.0,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare a bundle stage by stage with upstream's recording or with PyTorch; exit 1 beyond the tolerance."""
     if (golden is None) == (checkpoint is None):
         raise InputError("verify needs either --golden DIR or --checkpoint DIR")
     with needs("robot,export,cpu" if checkpoint else "robot,cpu"):
+        from gigaedge.bundle import read_manifest
         from gigaedge.cli import proof
 
         if golden is not None:
@@ -178,14 +190,23 @@ def verify_command(
                     ["the joint forward is not compared: it needs PyTorch, and the checkpoint beside it"]
                 )
         else:
-            from gigaedge_export.checkpoint import CheckpointPaths
-            from gigaedge_export.export import load_checkpoint
+            from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
 
-            loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), lambda what: None)  # type: ignore[arg-type]
+            loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint))  # type: ignore[arg-type]
             checks = proof.against_checkpoint(bundle, loaded, tolerance)
             title = f"{bundle} against PyTorch"
-    if not report_checks(title, checks, tolerance, json):
+    gates = proof.Gates.of(read_manifest(bundle), tolerance)
+    if not report_checks(title, checks, gates.velocity, json):
         failed = next(check for check in checks if not check.passed)
         raise CheckFailedError(
-            f"{failed.row.stage}: relative L2 {failed.row.relative_l2:.1e} is beyond {tolerance:.0e}"
+            f"{failed.row.stage}: relative L2 {failed.row.relative_l2:.1e} is beyond {gates.velocity:.0e}"
         )
+
+
+def describe_precision(info: PrecisionInfo) -> str:
+    """What a bundle is stored in, what it is for, and how much of it stayed higher."""
+    reasons = Counter(
+        kept.reason if kept.reason in ("guard", "recipe") else "kept fp32" for kept in info.kept
+    )
+    kept = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"{info.recipe} for {info.target}, activations {info.activations}" + (f" ({kept})" if kept else "")
