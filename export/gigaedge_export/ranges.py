@@ -69,18 +69,25 @@ def measure(
     schedule: Schedule,
     first_row: int,
     samples: Sequence[Sample],
+    stages: set[str],
     progress: Progress,
 ) -> Ranges:
-    """Run every sample through the graph modules and record what goes in and out of each layer."""
+    """Run every sample through the graph modules and record what goes in and out of each layer.
+
+    `stages` are those of interest; what only later ones would need is not run.
+    """
     text, context, step = graphs
     ranges = Ranges()
-    progress("measuring activations", len(samples) * (schedule.steps + 2))
+    steps = schedule.steps if "step" in stages else 0
+    progress("measuring activations", len(samples) * (steps + 2))
     with torch.no_grad(), ExitStack() as stack:
         for graph in graphs:
             stack.enter_context(_watched(graph, ranges, checkpoint.release))
         for sample in samples:
             memory = _named(text, text(torch.from_numpy(sample.prompt)))
             progress.advance(1)
+            if stages <= {"text"}:
+                continue
             memory |= _named(
                 context,
                 context(
@@ -92,7 +99,7 @@ def measure(
             progress.advance(1)
             actions = torch.from_numpy(sample.noise)
             velocity = torch.zeros_like(actions)
-            for row, coefficients in enumerate(schedule.coefficients):
+            for row, coefficients in enumerate(schedule.coefficients[:steps]):
                 actions, velocity, _ = step(
                     actions,
                     velocity,

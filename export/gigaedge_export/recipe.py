@@ -26,6 +26,8 @@ GUARDS: Final = (
 
 Norms, softmax, rotary tables and the folded time table hold no matrix and are fp32 in every recipe.
 """
+TEXT_GUARD: Final = "text/*"
+"""int8 and int4 leave it in fp16 everywhere: it runs once per prompt, and half of int8's error came from it."""
 
 
 class Rule(BaseModel):
@@ -76,8 +78,11 @@ class Recipe:
         for rule in self.rules:
             if fnmatchcase(place, rule.match):
                 return rule.precision
-        if self.precision in ("int8", "int4") and any(fnmatchcase(place, guard) for guard in GUARDS):
-            return "fp16" if self.half else "fp32"
+        if self.precision in ("int8", "int4"):
+            if any(fnmatchcase(place, guard) for guard in GUARDS):
+                return "fp16" if self.half else "fp32"
+            if fnmatchcase(place, TEXT_GUARD):
+                return "fp16"
         return self.precision
 
     def check(self, places: set[str]) -> None:
@@ -94,6 +99,7 @@ class Recipe:
         if self.precision in ("int8", "int4"):
             guarded: Precision = "fp16" if self.half else "fp32"
             kept += [KeptInfo(match=guard, precision=guarded, reason="guard") for guard in GUARDS]
+            kept.append(KeptInfo(match=TEXT_GUARD, precision="fp16", reason="guard"))
         kept += [
             KeptInfo(match=place, precision="fp32", reason=reason) for place, reason in self.kept.items()
         ]

@@ -59,7 +59,8 @@ def settle(
         range(len(schedules)),
         key=lambda i: (schedules[i].steps < ENOUGH_STEPS, schedules[i].steps, schedules[i].solver),
     )
-    ranges = measure(checkpoint, graphs, schedules[chosen], int(first[chosen]), samples, progress)
+    stages = {where.partition("/")[0] for where in halves}
+    ranges = measure(checkpoint, graphs, schedules[chosen], int(first[chosen]), samples, stages, progress)
     overflowing = {
         where: reason for where, reason in ranges.overflowing().items() if where in halves or "/" not in where
     }
