@@ -19,6 +19,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace --out when it exists.")]
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder.", show_default=False)]
 
+FILE_WIDTH = 1000
+"""Columns where the output is no terminal: tables are not folded there."""
+
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
@@ -66,7 +69,10 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    console.print(table)
 
 
 def report_checks(title: str, checks: list[Check], tolerance: float, as_json: bool) -> bool:
