@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 COLOURS: Final = ("#3b82c4", "#e07b39", "#3a9d5d", "#c2559d", "#8a6fd1", "#b08a1e")
 """One per bundle, of middle brightness."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+"""One per step count."""
 LINES: Final = ("-", "--", ":", "-.")
-"""One per step count of a bundle."""
-MARKERS: Final = ("o", "s", "^", "D")
 """One per solver."""
 
 HEADER: Final = (
@@ -99,8 +99,8 @@ class _Look:
     def of(self, each: Entry) -> dict[str, Any]:
         return {
             "color": COLOURS[self.bundles.index(each.bundle) % len(COLOURS)],
-            "linestyle": LINES[self.steps.index(each.row.steps) % len(LINES)],
-            "marker": MARKERS[self.solvers.index(each.row.solver) % len(MARKERS)],
+            "marker": MARKERS[self.steps.index(each.row.steps) % len(MARKERS)],
+            "linestyle": LINES[self.solvers.index(each.row.solver) % len(LINES)],
             "markersize": 5,
             "linewidth": 1.5,
         }
@@ -119,18 +119,23 @@ def _trade_off(comparison: Comparison) -> str:
     series: dict[tuple[str, str, str], list[Entry]] = {}
     for each in comparison.entries:
         series.setdefault((each.bundle, each.precision, each.row.solver), []).append(each)
-    for (bundle, precision, solver), entries in series.items():
+    for index, ((bundle, precision, solver), entries) in enumerate(series.items()):
         entries.sort(key=lambda each: each.row.steps)
         times = [each.row.latency_milliseconds.p50 for each in entries]
         errors = [each.row.fingertip_millimetres.p95 for each in entries]
-        style = {**look.of(entries[0]), "linestyle": "-"}
+        style = {**look.of(entries[0]), "marker": MARKERS[0]}
+        offset = (5, 5 if index % 2 == 0 else -11)
         axes.plot(times, errors, label=f"{bundle} ({precision}), {solver}", **style)
         for each, x, y in zip(entries, times, errors, strict=True):
             steps = f"{each.row.steps} {solver}"
-            axes.annotate(steps, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8)
-    _error_axis(axes, [each.row.fingertip_millimetres.p95 for each in comparison.entries])
+            axes.annotate(steps, (x, y), xytext=offset, textcoords="offset points", fontsize=8)
+    positive = [error for each in comparison.entries if (error := each.row.fingertip_millimetres.p95) > 0]
+    axes.margins(x=0.1, y=0.1)
     axes.set_xlim(left=0)
-    axes.margins(x=0.1)
+    if positive:
+        # Logarithmic, and linear from the smallest error down to zero, where the reference lies.
+        axes.set_yscale("symlog", linthresh=min(positive), linscale=0.3)
+    axes.grid(alpha=0.4)
     axes.set_xlabel("time of a chunk, p50 (ms)")
     axes.set_ylabel("fingertip error, p95 (mm)")
     fig.legend(loc="outside upper left", frameon=False, ncols=2)
@@ -149,7 +154,7 @@ def _per_joint(comparison: Comparison, compared: list[Entry]) -> str:
     for each in compared:
         values = [each.per_joint[name].p95 for name in JOINT_NAMES]
         axes.plot(range(len(JOINT_NAMES)), values, label=each.name, **look.of(each))
-    _error_axis(axes, [each.per_joint[name].p95 for each in compared for name in JOINT_NAMES])
+    _log_axis(axes)
     axes.set_xticks(range(len(JOINT_NAMES)), [_short(name) for name in JOINT_NAMES])
     axes.set_ylabel("joint error, p95 (degrees)")
     fig.legend(loc="outside upper left", frameon=False, ncols=2)
@@ -162,8 +167,8 @@ def _over_time(comparison: Comparison, compared: list[Entry]) -> str:
     axes = fig.subplots()
     for each in compared:
         times = np.arange(len(each.over_time)) / comparison.rate_hz
-        axes.plot(times, each.over_time, label=each.name, **{**look.of(each), "marker": ""})
-    _error_axis(axes, [value for each in compared for value in each.over_time])
+        axes.plot(times, each.over_time, label=each.name, markevery=6, **look.of(each))
+    _log_axis(axes)
     axes.set_xlabel("time since the observation (s)")
     axes.set_ylabel("fingertip error, p95 (mm)")
     fig.legend(loc="outside upper left", frameon=False, ncols=2)
@@ -174,10 +179,8 @@ def _over_time(comparison: Comparison, compared: list[Entry]) -> str:
     )
 
 
-def _error_axis(axes: Any, values: list[float]) -> None:
-    """Logarithmic, down to the smallest error above zero; zero below it."""
-    positive = [value for value in values if value > 0]
-    if positive:
-        axes.set_yscale("symlog", linthresh=min(positive))
-    axes.set_ylim(bottom=0)
+def _log_axis(axes: Any) -> None:
+    """Logarithmic, unless every error is zero."""
+    if any(value > 0 for line in axes.lines for value in line.get_ydata()):
+        axes.set_yscale("log")
     axes.grid(alpha=0.4)
