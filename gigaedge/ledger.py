@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gigaedge.bundle import LatencyInfo, LedgerInfo, LedgerRow, SpreadInfo
 from gigaedge.kinematics import fingertips
 from gigaedge.robot import DELTA_MASK, DIM_NAMES
+from gigaedge.sampling import Solver
 
 JOINT_NAMES: Final = tuple(name for name, joint in zip(DIM_NAMES, DELTA_MASK, strict=True) if joint)
 
@@ -113,7 +114,7 @@ def describe(bundle: str, precision: str, steps: int, solver: str) -> str:
     return f"{bundle} ({precision}), {steps} steps, {solver}"
 
 
-def entry(bundle: str, precision: str, steps: int, solver: str, errors: Errors, timings: Timings) -> Entry:
+def entry(bundle: str, precision: str, steps: int, solver: Solver, errors: Errors, timings: Timings) -> Entry:
     """Sum up what was measured."""
     total = _milliseconds(timings.total)
     return Entry(

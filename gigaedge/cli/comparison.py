@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -19,11 +19,9 @@ from gigaedge.errors import BundleError, CheckFailedError, InputError, Observati
 from gigaedge.files import read_tensors
 from gigaedge.ledger import Comparison, Errors, Timings, describe, entry
 from gigaedge.machine import describe_machine
+from gigaedge.sampling import Solver
 from gigaedge_runtime.policy import Observation, Policy
 from gigaedge_runtime.sessions import PROVIDERS, Provider
-
-SOLVERS: Final = ("euler",)
-"""The first is the reference's."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Combination:
     label: str
     precision: str
     steps: int
-    solver: str
+    solver: Solver
 
     @property
     def name(self) -> str:
@@ -43,7 +41,7 @@ class Combination:
 
     def load(self, provider: Provider) -> Policy:
         """Load the bundle for this way."""
-        return Policy.load(self.bundle, steps=self.steps, provider=provider)
+        return Policy.load(self.bundle, steps=self.steps, solver=self.solver, provider=provider)
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Sample:
 
 
 def make_plan(bundles: Sequence[Path], reference: Path | None, reference_steps: int) -> Plan:
-    """Every step count and solver of every bundle, and the reference: the first fp32 bundle unless one is given.
+    """Every solver and step count of every bundle, and the reference: the first fp32 bundle unless one is given.
 
     Raises InputError: no reference, or bundles that do not do the same thing; BundleError: no bundle.
     """
@@ -94,23 +92,22 @@ def make_plan(bundles: Sequence[Path], reference: Path | None, reference_steps: 
         chosen = reference.resolve()
     all_manifests = manifests if chosen in manifests else {**manifests, chosen: read_manifest(chosen)}
     manifest = all_manifests[chosen]
-    counts = [schedule.steps for schedule in manifest.sampler.schedules]
+    counts = [schedule.steps for schedule in manifest.sampler.schedules if schedule.solver == "euler"]
     if reference_steps not in counts:
         raise InputError(
-            f"{chosen}: the reference has no table for {reference_steps} steps (it has "
+            f"{chosen}: the reference has no euler table for {reference_steps} steps (it has "
             f"{', '.join(map(str, counts))}); export it with --steps {reference_steps} or pass --reference-steps"
         )
     for path, other in manifests.items():
         _check_comparable(path, other, chosen, manifest)
     labels = _labels(list(all_manifests))
     return Plan(
-        Combination(chosen, labels[chosen], manifest.precision.recipe, reference_steps, SOLVERS[0]),
+        Combination(chosen, labels[chosen], manifest.precision.recipe, reference_steps, "euler"),
         manifest,
         tuple(
-            Combination(path, labels[path], each.precision.recipe, schedule.steps, solver)
+            Combination(path, labels[path], each.precision.recipe, schedule.steps, schedule.solver)
             for path, each in manifests.items()
             for schedule in each.sampler.schedules
-            for solver in SOLVERS
         ),
     )
 
