@@ -28,7 +28,7 @@ _EXAMPLE = "Example: `gigaedge compare fp32 int8 --observations observations/ --
 
 def compare_command(
     bundles: Annotated[
-        list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles of one checkpoint.", show_default=False)
+        list[Path], typer.Argument(metavar="BUNDLE", help="Bundles of one checkpoint.", show_default=False)
     ],
     observations: Annotated[
         list[Path],
