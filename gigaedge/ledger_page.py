@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS: Final = ("#3b82c4", "#e07b39", "#3a9d5d", "#c2559d", "#8a6fd1", "#b08a1e")
-"""One per bundle, of middle brightness."""
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
-"""One per step count."""
+"""Of middle brightness."""
 LINES: Final = ("-", "--", ":", "-.")
 """One per solver."""
 
@@ -88,24 +87,6 @@ def _short(joint: str) -> str:
     return joint.replace("_joint_", " ")
 
 
-class _Look:
-    """The same bundle, step count and solver look the same in every figure."""
-
-    def __init__(self, comparison: Comparison) -> None:
-        self.bundles = list(dict.fromkeys(each.bundle for each in comparison.entries))
-        self.steps = sorted({each.row.steps for each in comparison.entries}, reverse=True)
-        self.solvers = sorted({each.row.solver for each in comparison.entries})
-
-    def of(self, each: Entry) -> dict[str, Any]:
-        return {
-            "color": COLOURS[self.bundles.index(each.bundle) % len(COLOURS)],
-            "marker": MARKERS[self.steps.index(each.row.steps) % len(MARKERS)],
-            "linestyle": LINES[self.solvers.index(each.row.solver) % len(LINES)],
-            "markersize": 5,
-            "linewidth": 1.5,
-        }
-
-
 def _new_figure(height: float) -> Figure:
     from matplotlib.figure import Figure
 
@@ -113,22 +94,24 @@ def _new_figure(height: float) -> Figure:
 
 
 def _trade_off(comparison: Comparison) -> str:
-    look = _Look(comparison)
-    fig = _new_figure(4.2)
-    axes = fig.subplots()
-    series: dict[tuple[str, str, str], list[Entry]] = {}
+    solvers = _solvers(comparison)
+    series: dict[str, list[Entry]] = {}
     for each in comparison.entries:
-        series.setdefault((each.bundle, each.precision, each.row.solver), []).append(each)
-    for index, ((bundle, precision, solver), entries) in enumerate(series.items()):
+        series.setdefault(f"{_title(each)}, {each.row.solver}", []).append(each)
+    bundles = list(dict.fromkeys(each.bundle for each in comparison.entries))
+    fig = _new_figure(4.4)
+    axes = fig.subplots()
+    for index, (label, entries) in enumerate(series.items()):
         entries.sort(key=lambda each: each.row.steps)
         times = [each.row.latency_milliseconds.p50 for each in entries]
         errors = [each.row.fingertip_millimetres.p95 for each in entries]
-        style = {**look.of(entries[0]), "marker": MARKERS[0]}
-        offset = (5, 5 if index % 2 == 0 else -11)
-        axes.plot(times, errors, label=f"{bundle} ({precision}), {solver}", **style)
+        colour = COLOURS[bundles.index(entries[0].bundle) % len(COLOURS)]
+        line = LINES[solvers.index(entries[0].row.solver) % len(LINES)]
+        axes.plot(times, errors, color=colour, linestyle=line, marker="o", markersize=5, label=label)
+        offset = (4, 4 if index % 2 == 0 else -11)
         for each, x, y in zip(entries, times, errors, strict=True):
-            steps = f"{each.row.steps} {solver}"
-            axes.annotate(steps, (x, y), xytext=offset, textcoords="offset points", fontsize=8)
+            steps = str(each.row.steps)
+            axes.annotate(steps, (x, y), xytext=offset, textcoords="offset points", color=colour, fontsize=9)
     positive = [error for each in comparison.entries if (error := each.row.fingertip_millimetres.p95) > 0]
     axes.margins(x=0.1, y=0.1)
     axes.set_xlim(left=0)
@@ -138,49 +121,75 @@ def _trade_off(comparison: Comparison) -> str:
     axes.grid(alpha=0.4)
     axes.set_xlabel("time of a chunk, p50 (ms)")
     axes.set_ylabel("fingertip error, p95 (mm)")
-    fig.legend(loc="outside upper left", frameon=False, ncols=2)
+    fig.legend(loc="outside upper left", frameon=False, ncols=3)
     return figure(
         fig,
-        f"Error against time; points are labelled by steps and solver. The reference, {comparison.reference}, "
-        "lies at zero error.",
+        f"Error against time; every point is labelled with its steps. The reference, {comparison.reference}, has no "
+        "error.",
         "Fingertip error over the time of a chunk, one line per bundle and solver",
     )
 
 
 def _per_joint(comparison: Comparison, compared: list[Entry]) -> str:
-    look = _Look(comparison)
-    fig = _new_figure(4.6)
-    axes = fig.subplots()
-    for each in compared:
+    def draw(axes: Any, each: Entry, style: dict[str, Any]) -> None:
         values = [each.per_joint[name].p95 for name in JOINT_NAMES]
-        axes.plot(range(len(JOINT_NAMES)), values, label=each.name, **look.of(each))
-    _log_axis(axes)
-    axes.set_xticks(range(len(JOINT_NAMES)), [_short(name) for name in JOINT_NAMES])
-    axes.set_ylabel("joint error, p95 (degrees)")
-    fig.legend(loc="outside upper left", frameon=False, ncols=2)
-    return figure(fig, "Error of each joint.", "Joint error in degrees, one point per joint and combination")
+        axes.plot(range(len(JOINT_NAMES)), values, marker="o", markersize=4, **style)
 
-
-def _over_time(comparison: Comparison, compared: list[Entry]) -> str:
-    look = _Look(comparison)
-    fig = _new_figure(4.6)
-    axes = fig.subplots()
-    for each in compared:
-        times = np.arange(len(each.over_time)) / comparison.rate_hz
-        axes.plot(times, each.over_time, label=each.name, markevery=6, **look.of(each))
-    _log_axis(axes)
-    axes.set_xlabel("time since the observation (s)")
-    axes.set_ylabel("fingertip error, p95 (mm)")
-    fig.legend(loc="outside upper left", frameon=False, ncols=2)
+    fig, last = _panels(comparison, compared, "joint error, p95 (deg)", draw)
+    last.set_xticks(range(len(JOINT_NAMES)), [_short(name) for name in JOINT_NAMES])
     return figure(
-        fig,
-        "Error over the chunk's time.",
-        "Fingertip error over the time of a chunk, one line per combination",
+        fig, "Error of each joint.", "Joint errors, a panel per bundle and a line per way of sampling"
     )
 
 
-def _log_axis(axes: Any) -> None:
-    """Logarithmic, unless every error is zero."""
-    if any(value > 0 for line in axes.lines for value in line.get_ydata()):
-        axes.set_yscale("log")
-    axes.grid(alpha=0.4)
+def _over_time(comparison: Comparison, compared: list[Entry]) -> str:
+    def draw(axes: Any, each: Entry, style: dict[str, Any]) -> None:
+        axes.plot(np.arange(len(each.over_time)) / comparison.rate_hz, each.over_time, **style)
+
+    fig, last = _panels(comparison, compared, "fingertip error, p95 (mm)", draw)
+    last.set_xlabel("time since the observation (s)")
+    return figure(
+        fig,
+        "Error over the chunk's time.",
+        "Fingertip error over the time of a chunk, a panel per bundle and a line per way of sampling",
+    )
+
+
+def _panels(
+    comparison: Comparison,
+    compared: list[Entry],
+    unit: str,
+    draw: Callable[[Any, Entry, dict[str, Any]], None],
+) -> tuple[Figure, Any]:
+    """One panel per bundle, the same axes for all; returns the figure and its lowest axes."""
+    titles = list(dict.fromkeys(map(_title, compared)))
+    steps = sorted({each.row.steps for each in comparison.entries}, reverse=True)
+    solvers = _solvers(comparison)
+    fig = _new_figure(0.8 + 2.4 * len(titles))
+    panels = dict(
+        zip(titles, fig.subplots(len(titles), sharex=True, sharey=True, squeeze=False)[:, 0], strict=True)
+    )
+    drawn: dict[str, Any] = {}
+    for each in compared:
+        axes = panels[_title(each)]
+        colour = COLOURS[steps.index(each.row.steps) % len(COLOURS)]
+        draw(axes, each, {"color": colour, "linestyle": LINES[solvers.index(each.row.solver) % len(LINES)]})
+        drawn[f"{each.row.steps} {each.row.solver}"] = axes.lines[-1]
+    logarithmic = any(
+        value > 0 for axes in panels.values() for line in axes.lines for value in line.get_ydata()
+    )
+    for title, axes in panels.items():
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set_yscale("log" if logarithmic else "linear")
+        axes.grid(alpha=0.4)
+    fig.supylabel(unit, fontsize=10)
+    fig.legend(list(drawn.values()), list(drawn), loc="outside upper left", frameon=False, ncols=5)
+    return fig, panels[titles[-1]]
+
+
+def _title(each: Entry) -> str:
+    return f"{each.bundle} ({each.precision})"
+
+
+def _solvers(comparison: Comparison) -> list[str]:
+    return sorted({each.row.solver for each in comparison.entries})
