@@ -164,7 +164,7 @@ def test_bad_observations(bundle: Path, recording: Path, tmp_path: Path) -> None
     fails(2, "key image.cam_high is missing", "infer", bundle, observation, "--out", out)
     fails(2, "no such file", "infer", bundle, tmp_path / "none", "--out", out)
     fails(2, "no prompt 'dance'", "infer", bundle, recording, "--out", out, "--prompt", "dance")
-    fails(2, "no table for 7 steps", "infer", bundle, recording, "--out", out, "--steps", 7)
+    fails(2, "no euler table for 7 steps", "infer", bundle, recording, "--out", out, "--steps", 7)
 
 
 def test_a_provider_that_does_not_run_fails(bundle: Path, recording: Path, tmp_path: Path) -> None:
