@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gigaedge.errors import BundleError
-from gigaedge.files import sha256
+from gigaedge.files import atomic_file, sha256
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM, CameraRole
 from gigaedge.sampling import Solver
 from gigaedge.validation import first_problem
@@ -208,6 +208,55 @@ class FidelityInfo(_Part):
     stages: tuple[FidelityRow, ...]
 
 
+class SpreadInfo(_Part):
+    """A distribution in three numbers."""
+
+    p50: float = Field(ge=0)
+    p95: float = Field(ge=0)
+    worst: float = Field(ge=0)
+
+
+class LatencyInfo(_Part):
+    """How long a chunk takes after warm-up, ms."""
+
+    p50: float = Field(ge=0)
+    p95: float = Field(ge=0)
+    context_p50: float = Field(ge=0)
+    """Picture to cache."""
+    steps_p50: float = Field(ge=0)
+    """All sampler steps."""
+
+
+class LedgerRow(_Part):
+    """What one way of sampling costs, and how far its actions are from the reference's."""
+
+    steps: int = Field(ge=1)
+    solver: Solver
+    joint_degrees: SpreadInfo
+    """Over all chunks, actions and the 12 joints."""
+    gripper_millimetres: SpreadInfo
+    """Opening; over all chunks, actions and both grippers."""
+    fingertip_millimetres: SpreadInfo
+    """Distance between the points that two actions lead to; over all chunks, actions and both arms."""
+    latency_milliseconds: LatencyInfo
+
+
+class LedgerInfo(_Part):
+    """The bundle beside a reference on the same observations and noise: error in a person's units, and latency."""
+
+    reference: str
+    observations: int = Field(ge=1)
+    chunks: int = Field(ge=1)
+    """Compared per row: observations times noises."""
+    machine: str
+    """Where the latency was measured: processor, provider, ONNX Runtime."""
+    gate_degrees: float | None = None
+    """Largest p95 of `joint_degrees` that was asked for."""
+    gate_millimetres: float | None = None
+    """Largest p95 of `fingertip_millimetres` that was asked for."""
+    rows: Annotated[tuple[LedgerRow, ...], Field(min_length=1)]
+
+
 class Manifest(_Part):
     """manifest.json."""
 
@@ -229,6 +278,7 @@ class Manifest(_Part):
     prompts: PromptsInfo
     precision: PrecisionInfo
     fidelity: FidelityInfo | None = None
+    ledger: LedgerInfo | None = None
 
     @model_validator(mode="after")
     def _graphs_are_complete(self) -> Manifest:
@@ -270,9 +320,10 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json into `folder`."""
+    """Write manifest.json into `folder`, whole or not at all."""
     text = manifest.model_dump_json(indent=1, by_alias=True)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    with atomic_file(folder / MANIFEST) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def open_bundle(path: Path, *, check_weights: bool | None = None) -> Bundle:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import torch
 import typer
 
-from gigaedge.cli.common import progress
+from gigaedge.cli.common import stage_progress
 from gigaedge_export.random_checkpoint import FULL_SIZE, write_random_checkpoint
 
 
@@ -27,7 +27,7 @@ def main(
     force: Annotated[bool, typer.Option("--force", help="Replace the folder when it exists.")] = False,
 ) -> None:
     """Write a random GigaWorld-Policy checkpoint with the published sizes."""
-    with progress(quiet=False) as report:
+    with stage_progress(quiet=False) as report:
         write_random_checkpoint(
             out,
             generation,

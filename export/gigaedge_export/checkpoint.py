@@ -212,14 +212,14 @@ def _fill(
         f"{path}.weight" for path, module in model.named_modules() if isinstance(module, Linear | Conv2d)
     }
     parameters = {}
-    progress(f"checking the {what}", sum(shapes[name].numel() for name in shapes))
+    progress(f"checking the {what}", sum(shards.tensor(name).nbytes for name in shapes))
     for name in shapes:
         stored = shards.tensor(name)
         _check_finite(folder, name, stored)
         tensor = convert(name, stored)
         parameters[name] = tensor if name in mapped else tensor.float().clone(memory_format=_CONTIGUOUS)
         shards.release()
-        progress.advance(stored.numel())
+        progress.advance(stored.nbytes)
     model.load_state_dict(parameters, assign=True)
     model.eval().requires_grad_(False)
     return shards

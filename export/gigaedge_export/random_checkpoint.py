@@ -101,8 +101,9 @@ def write_random_checkpoint(
         for part, config in configs.items():
             (folder / part).mkdir()
             (folder / part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            progress(f"drawing the {part}", sum(shape.numel() for shape in shapes[part].values()))
             kind = dtype if part == "transformer" else torch.float32
+            count = sum(shape.numel() for shape in shapes[part].values())
+            progress(f"drawing the {part}", count * kind.itemsize)
             limit = shard_bytes if part == "transformer" else None
             groups = list(_groups(shapes[part], limit, kind.itemsize))
             shard_of: dict[str, str] = {}
@@ -112,7 +113,7 @@ def write_random_checkpoint(
                 for name in names:
                     tensor = _random(name, shapes[part][name], random)
                     tensors[name] = passing.get(name, tensor).to(kind).contiguous()
-                    progress.advance(tensor.numel())
+                    progress.advance(tensor.numel() * kind.itemsize)
                 save_file(tensors, folder / part / file, metadata={"format": "pt"})
                 shard_of |= dict.fromkeys(names, file)
             if limit:

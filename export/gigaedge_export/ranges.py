@@ -79,14 +79,17 @@ def measure(
     text, context, step = graphs
     ranges = Ranges()
     steps = schedule.steps if "step" in stages else 0
-    progress("measuring activations", len(samples) * (steps + 2))
+    context_runs = 0 if stages <= {"text"} else 1
+    amounts = [sum(weight.nbytes for weight in graph.parameters()) for graph in graphs]
+    runs = (1, context_runs, steps)
+    progress("measuring activations", len(samples) * sum(a * n for a, n in zip(amounts, runs, strict=True)))
     with torch.no_grad(), ExitStack() as stack:
         for graph in graphs:
             stack.enter_context(_watched(graph, ranges, checkpoint.release))
         for sample in samples:
             memory = _named(text, text(torch.from_numpy(sample.prompt)))
-            progress.advance(1)
-            if stages <= {"text"}:
+            progress.advance(amounts[0])
+            if not context_runs:
                 continue
             memory |= _named(
                 context,
@@ -96,7 +99,7 @@ def measure(
                     *_wanted(context, memory, 2),
                 ),
             )
-            progress.advance(1)
+            progress.advance(amounts[1])
             actions = torch.from_numpy(sample.noise)
             velocity = torch.zeros_like(actions)
             for row, coefficients in enumerate(schedule.coefficients[:steps]):
@@ -108,7 +111,7 @@ def measure(
                     torch.from_numpy(sample.state),
                     *_wanted(step, memory, 5),
                 )
-                progress.advance(1)
+                progress.advance(amounts[2])
     return ranges
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 import gigaedge
-from gigaedge.cli.common import JsonOption, needs, print_json, progress
+from gigaedge.cli.common import JsonOption, needs, print_json
 from gigaedge.cli.export import describe, write_bundle
 from gigaedge.cli.run import INTERRUPTED, parse_duration, print_run, run_with_progress
 
@@ -80,7 +80,7 @@ def make_demo_bundle(out: Path, generation: Literal["GWP-0", "GWP-0.5"], *, quie
 
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, bundle = out / "checkpoint", out / "bundle"
-    with progress(quiet) as begin:
+    with stage_progress(quiet) as begin:
         begin("making a random checkpoint")
         write_random_checkpoint(checkpoint, generation, Sizes(), smooth=True, replace=True)
         loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), begin)

@@ -16,7 +16,7 @@ from gigaedge.cli.common import (
     parse_pair,
     print_json,
     print_notices,
-    progress,
+    stage_progress,
 )
 from gigaedge.errors import InputError
 
@@ -126,7 +126,7 @@ def export_command(
             raise InputError(f"--prompt {name}: given twice; prompt names must differ")
         prompts[name] = Path(value)
     paths = CheckpointPaths.in_directory(checkpoint, transformer, vae, norm_stats)
-    with progress(quiet=json) as begin:
+    with stage_progress(quiet=json) as begin:
         loaded = load_checkpoint(paths, begin)
         samples = calibration_samples(calibration, loaded, options, prompts) if calibration else ()
         notices = write_bundle(

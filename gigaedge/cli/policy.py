@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,11 +17,10 @@ from gigaedge.cli.common import (
     print_table,
     report_checks,
 )
-from gigaedge.errors import CheckFailedError, InputError, ObservationError
-from gigaedge.robot import CAMERA_ROLES
+from gigaedge.errors import CheckFailedError, InputError
 
 if TYPE_CHECKING:
-    from gigaedge.bundle import PrecisionInfo
+    from gigaedge.bundle import LedgerInfo, PrecisionInfo
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +75,30 @@ def inspect_command(
             [f"fidelity: {row.stage}", f"relative L2 {row.relative_l2:.1e}, max abs {row.max_abs:.1e}"]
             for row in manifest.fidelity.stages
         ]
+    if manifest.ledger is not None:
+        rows += _ledger_rows(manifest.ledger)
     print_table(str(bundle), ["", ""], rows)
+
+
+def _ledger_rows(ledger: LedgerInfo) -> list[list[str]]:
+    gates = [
+        f"{gate:g} {unit}"
+        for gate, unit in ((ledger.gate_degrees, "deg"), (ledger.gate_millimetres, "mm"))
+        if gate is not None
+    ]
+    asked = f"; gates at p95: {', '.join(gates)}" if gates else ""
+    return [
+        ["ledger", f"against {ledger.reference}, {ledger.chunks} chunks{asked}"],
+        *(
+            [
+                f"ledger: {row.steps} steps, {row.solver}",
+                f"p95 {row.joint_degrees.p95:.3g} deg, {row.fingertip_millimetres.p95:.3g} mm; "
+                f"{row.latency_milliseconds.p50:.1f} ms",
+            ]
+            for row in ledger.rows
+        ),
+        ["ledger: latency on", ledger.machine],
+    ]
 
 
 def infer_command(
@@ -112,27 +134,18 @@ def infer_command(
     with needs("robot,cpu"):
         import numpy as np
 
-        from gigaedge_runtime.compose import Compositor
+        from gigaedge.cli.observations import read_observation
         from gigaedge_runtime.policy import Observation, Policy
 
-    from gigaedge.files import read_tensors, write_tensors
+    from gigaedge.files import write_tensors
 
-    tensors = read_tensors(observation)
-    keys = [*(f"image.{role}" for role in CAMERA_ROLES), "state"]
-    missing = [key for key in keys if key not in tensors]
-    if missing:
-        raise ObservationError(f"{observation}: key {missing[0]} is missing; it needs {', '.join(keys)}")
+    recorded = read_observation(observation)
     policy = Policy.load(bundle, prompt=prompt, steps=steps, solver=solver, provider=provider, seed=seed)
-    if prompt is None and "prompt_embeds" in tensors:
-        policy.set_prompt_embedding(tensors["prompt_embeds"])
-    view = policy.manifest.view
-    images: dict[Any, Any] = {role: tensors[f"image.{role}"] for role in CAMERA_ROLES}
-    composite = Compositor((view.width, view.height), view.layout).compose(images)
-    noise = tensors.get("noise")
-    if noise is not None and noise.ndim == 3 and noise.shape[0] == 1:
-        noise = noise[0]
+    if prompt is None and recorded.prompt is not None:
+        policy.set_prompt_embedding(recorded.prompt)
+    composite = recorded.compose(policy.manifest.view)
     chunk = policy.chunk(
-        Observation(composite, tensors["state"], noise),
+        Observation(composite, recorded.state, recorded.noise),
         intermediate=intermediate,
     )
     if not np.isfinite(chunk.actions).all():

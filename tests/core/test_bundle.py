@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gigaedge.bundle import open_bundle
+from gigaedge.bundle import open_bundle, read_manifest, write_manifest
 from gigaedge.errors import BundleError
 
 
@@ -98,3 +98,19 @@ def test_a_shared_weight_is_stored_once(exported: Callable[..., Path]) -> None:
         "transformer.blocks.0.ffn.net.0.proj.weight",
         "transformer.blocks.0.ffn.net.2.weight",
     ]
+
+
+def test_a_manifest_is_replaced_whole_or_not_at_all(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (bundle / "manifest.json").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        with pytest.raises(OSError, match="no space left"):
+            write_manifest(bundle, read_manifest(bundle))
+    assert (bundle / "manifest.json").read_bytes() == before
+    assert len(list(bundle.iterdir())) == 6
+    write_manifest(bundle, read_manifest(bundle))
+    assert (bundle / "manifest.json").read_bytes() == before
