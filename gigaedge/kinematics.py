@@ -52,7 +52,7 @@ def link6_pose(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:
 def fingertip(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:
     """The point between the fingertips in base coordinates, m, shape (..., 3), of joint angles, rad, (..., 6)."""
     pose = link6_pose(joints, dh_is_offset)
-    return pose[..., :3, 3] + FINGERTIP * pose[..., :3, 2]  # type: ignore[no-any-return]
+    return pose[..., :3, 3] + FINGERTIP * pose[..., :3, 2]
 
 
 def fingertips(values: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:

@@ -156,3 +156,9 @@ def write_video(path: Path, pictures: Sequence[NDArray[np.uint8]], fps: int, cod
         for image in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
+
+
+def read_video(path: Path) -> list[NDArray[np.uint8]]:
+    """All frames of a video, in one pass."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
