@@ -4,8 +4,8 @@ States count once per frame. Actions count once per frame and step of the horizo
 that begins at each frame, its index held at the episode's last frame, as training reads it; joints minus the state
 at the window's begin, grippers as they are.
 
-Quantiles are exact, with linear interpolation. One dimension is worked on at a time: memory is 112 bytes per frame
-for states and actions, and frames x chunk x 4 bytes for the windows of one dimension (1 M frames x 48: 0.3 GB).
+Quantiles are exact, with linear interpolation. One dimension is worked on at a time: memory is 224 bytes per frame
+for states and actions, and frames x chunk x 4 bytes for the windows of one dimension (1 M frames x 48: 0.4 GB).
 """
 
 from __future__ import annotations

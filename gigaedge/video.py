@@ -73,9 +73,10 @@ class VideoReader:
         self._container.close()
 
     def _seek_pays(self, time: float) -> bool:
-        """Whether a jump saves decoding: back in time, or past the next key frame."""
+        """Whether a jump saves decoding: back in time, or to a key frame that is not the very next frame."""
         if time - self._tolerance <= self._position:
             return True
         index = self._stream.index_entries
         key = index.search_timestamp(round(time / self._stream.time_base), backward=True, any_frame=False)
-        return bool(key >= 0 and index[key].timestamp * self._stream.time_base > self._position)
+        next_frame = self._position + 3 * self._tolerance
+        return bool(key >= 0 and index[key].timestamp * self._stream.time_base > next_frame)

@@ -124,6 +124,7 @@ def openloop_command(
 ) -> None:
     """Run the policy on recorded observations and compare its chunks with what the demonstrator did."""
     with needs("robot,dataset,cpu"):
+        from gigaedge.bundle import read_manifest
         from gigaedge.openloop import evaluate
         from gigaedge_runtime.openloop import roll_out, starts
         from gigaedge_runtime.policy import Policy
@@ -132,13 +133,13 @@ def openloop_command(
             from gigaedge.cli.openloop_page import write_openloop_page
     with open_dataset(dataset, cameras=True) as opened, needs("robot,dataset,cpu"):
         chosen = choose_episodes(opened, episodes, max_episodes)
-        policy = Policy.load(bundle, prompt=prompt, steps=steps, provider=provider)
-        action = policy.manifest.action
+        action = read_manifest(bundle).action
         if not math.isclose(opened.fps, action.rate_hz, rel_tol=1e-3):
             raise InputError(
                 f"{dataset} has {opened.fps:g} frames per second, {bundle} plays {action.rate_hz:g} actions per "
                 f"second; if the policy was trained on this dataset, export it with --rate {opened.fps:g}"
             )
+        policy = Policy.load(bundle, prompt=prompt, steps=steps, provider=provider)
         stride = stride or action.replan_after
         rollouts: list[Rollout] = []
         prompts = EpisodePrompts(policy, prompt)
@@ -237,7 +238,7 @@ def print_report(title: str, episodes: int, report: Report) -> None:
     from gigaedge.openloop import ERROR_HEADER
 
     print_table(title, ERROR_HEADER, report.rows())
-    typer.echo(f"{report.frames} frames of {len(report.chunks)} chunks in {episodes} episodes")
+    typer.echo(f"compared {report.frames} frames (chunks: {len(report.chunks)}, episodes: {episodes})")
     if report.upstream is not None:
         up = report.upstream
         typer.echo(

@@ -66,6 +66,19 @@ def test_av1_as_lerobot_writes_it(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_a_damaged_video(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, [picture("cam_high", 1, i) for i in range(40)], 30, "libsvtav1")
+    data = bytearray(path.read_bytes())
+    begin, end = data.find(b"mdat") + 4, data.find(b"moov") - 4
+    data[begin:end] = b"\xff" * (end - begin)
+    path.write_bytes(data)
+    reader = VideoReader(path, 30)
+    with pytest.raises(DatasetError, match=r"v\.mp4: cannot be decoded at 1\.000 s"):
+        reader.frame(1.0)
+    reader.close()
+
+
 def test_a_video_with_a_gap(tmp_path: Path) -> None:
     path = tmp_path / "v.mp4"
     write_video(path, [picture("cam_high", 0, i) for i in range(10)], 10, "libx264")

@@ -219,7 +219,7 @@ def test_the_embedding_of_an_episode_wins_unless_a_prompt_is_named(
 def test_openloop_table(writer: DatasetWriter, bundle: Path) -> None:
     text = succeeds("openloop", bundle, writer.root, "--steps", 4, "--max-episodes", 1).stdout
     assert "left_gripper" in text
-    assert "20 frames of 1 chunks in 1 episodes" in text
+    assert "compared 20 frames (chunks: 1, episodes: 1)" in text
 
 
 def test_bad_openloops(writer: DatasetWriter, bundle: Path, tmp_path: Path) -> None:
