@@ -114,6 +114,9 @@ def openloop_command(
     steps: Annotated[
         int | None, typer.Option(help="Sampler steps; default: the bundle's first.", min=1)
     ] = None,
+    solver: Annotated[
+        Literal["euler", "multistep"], typer.Option(help="euler is upstream's; multistep is of second order.")
+    ] = "euler",
     seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
     provider: Annotated[
         Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the graphs run.")
@@ -139,7 +142,7 @@ def openloop_command(
                 f"{dataset} has {opened.fps:g} frames per second, {bundle} plays {action.rate_hz:g} actions per "
                 f"second; if the policy was trained on this dataset, export it with --rate {opened.fps:g}"
             )
-        policy = Policy.load(bundle, prompt=prompt, steps=steps, provider=provider)
+        policy = Policy.load(bundle, prompt=prompt, steps=steps, solver=solver, provider=provider)
         stride = stride or action.replan_after
         rollouts: list[Rollout] = []
         prompts = EpisodePrompts(policy, prompt)
@@ -153,6 +156,7 @@ def openloop_command(
         "bundle": str(bundle),
         "dataset": str(dataset),
         "steps": policy.schedule.steps,
+        "solver": solver,
         "stride": stride,
         "seed": seed,
         "provider": provider,

@@ -227,7 +227,7 @@ def test_bad_openloops(writer: DatasetWriter, bundle: Path, tmp_path: Path) -> N
     fails("has episodes 0 to 1", *base, "--episodes", "0,7")
     fails("expected whole numbers", *base, "--episodes", "all")
     fails("exclude each other", *base, "--episodes", 0, "--max-episodes", 1)
-    fails("no table for 7 steps", *base, "--steps", 7)
+    fails("table for 7 steps", *base, "--steps", 7)
     fails("no prompt 'dance'", *base, "--prompt", "dance")
     other = DatasetWriter(tmp_path / "other", lengths=(5, 6), fps=15).write()
     fails("export it with --rate 15", "openloop", bundle, other.root)
