@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 import gigaedge
-from gigaedge.cli.common import JsonOption, needs, print_json
+from gigaedge.cli.common import JsonOption, needs, print_json, stage_progress
 from gigaedge.cli.export import describe, write_bundle
 from gigaedge.cli.run import INTERRUPTED, parse_duration, print_run, run_with_progress
 
