@@ -5,7 +5,7 @@
     BUNDLE/context.onnx          picture, state, text -> context keys and values   (once per chunk)
     BUNDLE/step.onnx             one sampler step                                  (N times per chunk)
     BUNDLE/weights.safetensors   the graphs' external data, each weight once
-    BUNDLE/prompts.safetensors   prompt embeddings by name
+    BUNDLE/prompts*.safetensors  prompt embeddings by name; `gigaedge prompt` puts a new file in its place
 
 `open_bundle` verifies schema, files and checksums before anything is run.
 """
@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gigaedge.errors import BundleError
-from gigaedge.files import sha256
+from gigaedge.files import atomic_file, sha256
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM, CameraRole
 from gigaedge.validation import first_problem
 
@@ -138,12 +138,22 @@ class ActionInfo(StateInfo):
     rtc_trained: bool = False
 
 
+class PromptText(_Part):
+    """Where an embedding came from that was made of a text."""
+
+    text: str
+    encoder: Sha256
+    """SHA-256 of the `text_encoder.json` of the encoder that made it."""
+
+
 class PromptsInfo(FileInfo):
     """Prompt embeddings, each float32 (length, width)."""
 
     names: Annotated[tuple[str, ...], Field(min_length=1)]
     length: int = Field(ge=1)
     width: int = Field(ge=1)
+    texts: dict[str, PromptText] = Field(default_factory=dict)
+    """By name, for the prompts that were made of a text."""
 
 
 class PrecisionInfo(_Part):
@@ -234,9 +244,10 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json into `folder`."""
+    """Write manifest.json into `folder`, whole or not at all."""
     text = manifest.model_dump_json(indent=1, by_alias=True)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    with atomic_file(folder / MANIFEST) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def open_bundle(path: Path, *, check_weights: bool | None = None) -> Bundle:
