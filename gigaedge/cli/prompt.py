@@ -148,7 +148,7 @@ def text_encoder_command(
     Runs on a workstation and holds the model several times over: memory of about 2.4 times the fp32 weights for
     --precision fp32, 5.4 times for int8. For umT5-xxl (23 GB) that is about 55 GB and 125 GB. Needs the extra `text`.
     """
-    with needs("text,export,robot,cpu"):
+    with needs("text,cpu"):
         from gigaedge_export.text_encoder import export_text_encoder
     with progress(EXPORT_STEPS, quiet=json) as begin:
         info = export_text_encoder(checkpoint, out, precision=precision, replace=force, progress=begin)
@@ -207,7 +207,7 @@ def _exported(folder: Path) -> Iterator[Path]:
             f"{folder}: no text encoder here; pass a folder that `gigaedge text-encoder` wrote, "
             "or one with text_encoder/ and tokenizer/"
         )
-    with needs("text,export,robot,cpu"):
+    with needs("text,robot,cpu"):
         from gigaedge_export.text_encoder import export_text_encoder
     print_notices([f"{folder}: exporting it for this call; `gigaedge text-encoder` does it once and for all"])
     with tempfile.TemporaryDirectory(prefix="gigaedge-") as temporary:
