@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gigaedge.errors import BundleError
 from gigaedge.files import atomic_file, sha256
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM, CameraRole
+from gigaedge.sampling import Solver
 from gigaedge.validation import first_problem
 
 SCHEMA: Final = 1
@@ -50,7 +51,7 @@ class FileInfo(_Part):
 class TensorInfo(_Part):
     """Type and shape of a graph's input or output."""
 
-    dtype: Literal["float32", "uint8", "int64"]
+    dtype: Literal["float32", "float16", "uint8", "int64"]
     shape: tuple[int, ...]
 
 
@@ -80,8 +81,9 @@ class SourceFile(_Part):
 
 
 class ScheduleInfo(_Part):
-    """One step count: rows `first_row` ... `first_row + steps - 1` of the step graph's tables."""
+    """One solver and step count: rows `first_row` ... `first_row + steps - 1` of the step graph's time table."""
 
+    solver: Solver
     steps: int = Field(ge=1)
     first_row: int = Field(ge=0)
     sigmas: tuple[float, ...]
@@ -95,9 +97,8 @@ class ScheduleInfo(_Part):
 
 
 class SamplerInfo(_Part):
-    """Flow matching with Euler steps from noise to actions."""
+    """Flow matching in fixed steps from noise to actions."""
 
-    solver: Literal["euler"] = "euler"
     prediction: Literal["noise - data"] = "noise - data"
     shift: float = Field(gt=0)
     timestep_rounding: Literal["bf16", "exact"]
@@ -209,16 +210,15 @@ class Manifest(_Part):
             raise ValueError("graphs: layout split needs text, context and step")
         return self
 
-    def schedule(self, steps: int | None) -> ScheduleInfo:
-        """The schedule of a step count; None is the bundle's first."""
-        if steps is None:
-            return self.sampler.schedules[0]
-        for schedule in self.sampler.schedules:
-            if schedule.steps == steps:
+    def schedule(self, steps: int | None, solver: Solver = "euler") -> ScheduleInfo:
+        """The schedule of a solver and step count; None is the bundle's first step count."""
+        schedules = [schedule for schedule in self.sampler.schedules if schedule.solver == solver]
+        for schedule in schedules:
+            if steps in (None, schedule.steps):
                 return schedule
-        have = ", ".join(str(schedule.steps) for schedule in self.sampler.schedules)
+        have = ", ".join(str(schedule.steps) for schedule in schedules)
         raise BundleError(
-            f"the bundle has no table for {steps} steps (it has {have}); export it with --steps {steps}"
+            f"the bundle has no {solver} table for {steps} steps (it has {have}); export it with --steps {steps}"
         )
 
     def files(self) -> list[FileInfo]:

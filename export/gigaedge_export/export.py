@@ -35,6 +35,7 @@ from gigaedge.bundle import (
 from gigaedge.errors import InputError
 from gigaedge.files import atomic_directory, sha256, write_tensors
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, DIM_UNITS, ROBOT_DIM
+from gigaedge.sampling import SOLVERS
 from gigaedge_export.checkpoint import (
     CheckpointPaths,
     NormStats,
@@ -118,7 +119,11 @@ def export_bundle(
     """
     transformer, vae, stats = checkpoint.transformer, checkpoint.vae, checkpoint.stats
     geometry = _geometry(checkpoint, options)
-    schedules = [schedule(steps, options.shift, options.timesteps) for steps in options.steps]
+    schedules = [
+        schedule(steps, options.shift, options.timesteps, solver)
+        for solver in SOLVERS
+        for steps in options.steps
+    ]
     embeddings, notices = _prompts(prompts, options.prompt_length, transformer.config.text_dim)
     with atomic_directory(out, replace=replace) as folder, torch.no_grad():
         graphs: dict[Stage, Graph] = {
@@ -226,6 +231,7 @@ def _sampler_info(options: ExportOptions, schedules: list[Schedule]) -> SamplerI
         timestep_rounding=options.timesteps,
         schedules=tuple(
             ScheduleInfo(
+                solver=s.solver,
                 steps=s.steps,
                 first_row=int(row),
                 sigmas=tuple(map(float, s.sigmas)),

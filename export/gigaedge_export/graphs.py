@@ -175,10 +175,11 @@ class ContextGraph(Graph):
 
 
 class StepGraph(Graph):
-    """One Euler step of the flow: actions (chunk, channels) and a table row -> next actions, velocity, targets.
+    """One step of the flow: actions (chunk, channels) and a row of the time table -> next actions, velocity, targets.
 
-    `targets` (chunk, 14) are the next actions as absolute joint angles (rad) and gripper openings (m); after the
-    last step they are the policy's answer.
+    `coefficients` (2,) weigh this step's velocity and the previous one's (`gigaedge.sampling`). `targets` (chunk, 14)
+    are the next actions as absolute joint angles (rad) and gripper openings (m); after the last step they are the
+    policy's answer.
     """
 
     stage = "step"
@@ -186,7 +187,6 @@ class StepGraph(Graph):
     action_span: Tensor
     delta_mask: Tensor
     time_table: Tensor
-    deltas: Tensor
 
     def __init__(
         self,
@@ -203,16 +203,22 @@ class StepGraph(Graph):
         self.register_buffer("action_span", span)
         self.register_buffer("delta_mask", torch.tensor(DELTA_MASK, dtype=torch.float32))
         timesteps = torch.from_numpy(np.concatenate([s.timesteps for s in schedules]))
-        deltas = torch.from_numpy(np.concatenate([s.deltas for s in schedules]))
         condition = transformer.condition(transformer.action_expert, timesteps)
         vectors = [vector for layer in condition.layers for vector in layer]
         # One gather and one split fetch every time-dependent vector of a step.
         table = torch.cat([*vectors, condition.head_shift, condition.head_scale], dim=-1)
         self.vector_width = condition.head_shift.shape[-1]
         self.register_buffer("time_table", table)
-        self.register_buffer("deltas", deltas.unsqueeze(-1))
 
-    def forward(self, actions: Tensor, row: Tensor, state: Tensor, *caches: Tensor) -> list[Tensor]:
+    def forward(
+        self,
+        actions: Tensor,
+        previous_velocity: Tensor,
+        row: Tensor,
+        coefficients: Tensor,
+        state: Tensor,
+        *caches: Tensor,
+    ) -> list[Tensor]:
         """See the class."""
         model = self.transformer
         vectors = self.time_table.index_select(0, row).squeeze(0).split(self.vector_width)
@@ -224,7 +230,7 @@ class StepGraph(Graph):
         for layer, block in enumerate(model.blocks):
             groups, _ = block(groups, [modulations[layer]], [text[layer]], seen[layer])
         velocity = model.decode_actions(groups[0].tokens, condition)
-        following = actions + self.deltas.index_select(0, row).squeeze(0) * velocity
+        following = actions + coefficients[0] * velocity + coefficients[1] * previous_velocity
         predicted = (following[:, :ROBOT_DIM] + 1) / 2 * self.action_span + self.action_low
         return [following, velocity, predicted + state * self.delta_mask]
 
@@ -233,7 +239,9 @@ class StepGraph(Graph):
         config, geometry = self.transformer.config, self.geometry
         return {
             "actions": torch.zeros(geometry.chunk, config.in_action_channels),
+            "previous_velocity": torch.zeros(geometry.chunk, config.in_action_channels),
             "row": torch.zeros(1, dtype=torch.int64),
+            "coefficients": torch.zeros(2),
             "state": torch.zeros(ROBOT_DIM),
             **self.key_value_example("context", self.layers, self.context_tokens),
             **self.key_value_example(

@@ -43,8 +43,9 @@ def reference_chunk(
     latents = checkpoint.vae(torch.from_numpy(composite))
     text = torch.from_numpy(prompt)
     x = torch.from_numpy(noise)
-    trajectory, velocities = [x], []
-    for timestep, delta in zip(schedule.timesteps, schedule.deltas, strict=True):
+    trajectory = [x]
+    velocities: list[Tensor] = []
+    for timestep, (now, before) in zip(schedule.timesteps, schedule.coefficients, strict=True):
         output = joint_forward(
             model,
             reference=latents,
@@ -55,7 +56,9 @@ def reference_chunk(
             action_timestep=torch.tensor(timestep),
             video_timestep=torch.tensor(timestep),
         )
-        x = x + float(delta) * output.action
+        x = x + float(now) * output.action
+        if velocities:
+            x = x + float(before) * velocities[-1]
         velocities.append(output.action)
         trajectory.append(x)
     low, high = torch.tensor(stats.action_q01), torch.tensor(stats.action_q99)

@@ -1,7 +1,4 @@
-"""The fixed-step flow sampler's schedule: diffusers' FlowMatchEulerDiscreteScheduler in closed form.
-
-The network predicts noise minus data; a step is x <- x + (sigma[i+1] - sigma[i]) * v.
-"""
+"""The fixed-step flow sampler's schedules: the noise levels that each solver visits."""
 
 from __future__ import annotations
 
@@ -11,14 +8,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge.sampling import Solver, coefficients
+
 TRAIN_TIMESTEPS = 1000
 TimestepRounding = Literal["bf16", "exact"]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Noise levels of one step count."""
+    """Noise levels of one solver and step count."""
 
+    solver: Solver
     sigmas: NDArray[np.float32]
     """Noise level before each step and after the last, shape (steps + 1,), from 1 to 0."""
     timesteps: NDArray[np.float32]
@@ -30,27 +30,34 @@ class Schedule:
         return len(self.timesteps)
 
     @property
-    def deltas(self) -> NDArray[np.float32]:
-        """sigma[i+1] - sigma[i], shape (steps,), negative."""
-        return np.diff(self.sigmas)
+    def coefficients(self) -> NDArray[np.float32]:
+        """What the solver makes of the velocities, shape (steps, 2)."""
+        return coefficients(self.sigmas, self.solver)
 
 
-def schedule(steps: int, shift: float, rounding: TimestepRounding) -> Schedule:
-    """The schedule of `steps` Euler steps.
+def schedule(steps: int, shift: float, rounding: TimestepRounding, solver: Solver = "euler") -> Schedule:
+    """The schedule of `steps` network evaluations.
 
-    The shift is applied twice to the end point, as the scheduler does (once when it is built, once in
-    `set_timesteps`), which is why the last level before 0 is 0.0244 and not 0.005 for shift 5.
+    `euler` is diffusers' FlowMatchEulerDiscreteScheduler in closed form. The shift is applied twice to the end
+    point, as the scheduler does (once when it is built, once in `set_timesteps`), which is why the last level before
+    0 is 0.0244 and not 0.005 for shift 5.
+
+    `multistep` visits evenly spaced levels and ends with half a step: with few steps, upstream's levels leave one
+    gap of more than half the way (0.60 to 0.02 at 5 steps) over which no extrapolation holds.
 
     `rounding="bf16"` rounds the timesteps (not the sigmas) to bfloat16: upstream trains and runs in bf16, so
     the network has only ever seen rounded timesteps.
     """
-    lowest = np.float32(_shifted(np.float32(1 / TRAIN_TIMESTEPS), shift))
-    linear = np.linspace(TRAIN_TIMESTEPS, float(lowest) * TRAIN_TIMESTEPS, steps) / TRAIN_TIMESTEPS
-    sigmas = _shifted(linear, shift).astype(np.float32)
+    if solver == "euler":
+        lowest = np.float32(_shifted(np.float32(1 / TRAIN_TIMESTEPS), shift))
+        linear = np.linspace(TRAIN_TIMESTEPS, float(lowest) * TRAIN_TIMESTEPS, steps) / TRAIN_TIMESTEPS
+        sigmas = _shifted(linear, shift).astype(np.float32)
+    else:
+        sigmas = (1 - np.arange(steps) / (steps - 0.5)).astype(np.float32)
     timesteps = sigmas * np.float32(TRAIN_TIMESTEPS)
     if rounding == "bf16":
         timesteps = round_to_bf16(timesteps)
-    return Schedule(sigmas=np.append(sigmas, np.float32(0)), timesteps=timesteps)
+    return Schedule(solver, sigmas=np.append(sigmas, np.float32(0)), timesteps=timesteps)
 
 
 def round_to_bf16(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -182,7 +182,9 @@ def prompt_files(
 def describe(path: Path, manifest: Manifest) -> str:
     """A bundle in one line."""
     size = sum(info.bytes for info in manifest.files()) / 1e6
-    steps = ",".join(str(schedule.steps) for schedule in manifest.sampler.schedules)
+    steps = ",".join(
+        str(schedule.steps) for schedule in manifest.sampler.schedules if schedule.solver == "euler"
+    )
     proof = "not verified"
     if manifest.fidelity is not None:
         proof = f"verified against {manifest.fidelity.reference}: " + ", ".join(

@@ -44,14 +44,17 @@ def inspect_command(
         print_json(manifest.model_dump(mode="json", by_alias=True))
         return
     sampler, view, action = manifest.sampler, manifest.view, manifest.action
-    counts = ", ".join(str(schedule.steps) for schedule in sampler.schedules)
+    solvers = {schedule.solver: "" for schedule in sampler.schedules}
+    for schedule in sampler.schedules:
+        solvers[schedule.solver] += f" {schedule.steps}"
+    counts = "; ".join(f"{solver}{steps}" for solver, steps in solvers.items())
     rows = [
         ["model", f"{manifest.model.generation}, {manifest.model.parameters:,} weights"],
         ["written", f"{manifest.created} by gigaedge {manifest.gigaedge}, opset {manifest.opset}"],
         ["precision", manifest.precision.recipe],
         [
             "sampler",
-            f"{sampler.solver}, steps {counts}, shift {sampler.shift}, timesteps {sampler.timestep_rounding}",
+            f"steps: {counts}; shift {sampler.shift}, timesteps {sampler.timestep_rounding}",
         ],
         ["view", f"{view.width}x{view.height} {view.layout} of {', '.join(view.roles)}"],
         [
@@ -89,6 +92,9 @@ def infer_command(
     steps: Annotated[
         int | None, typer.Option(help="Sampler steps; default: the bundle's first.", min=1)
     ] = None,
+    solver: Annotated[
+        Literal["euler", "multistep"], typer.Option(help="euler is upstream's; multistep is of second order.")
+    ] = "euler",
     seed: Annotated[int, typer.Option(help="Seed of the noise when the observation has none.")] = 0,
     provider: Annotated[
         Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the graphs run.")
@@ -112,7 +118,7 @@ def infer_command(
     missing = [key for key in keys if key not in tensors]
     if missing:
         raise ObservationError(f"{observation}: key {missing[0]} is missing; it needs {', '.join(keys)}")
-    policy = Policy.load(bundle, prompt=prompt, steps=steps, provider=provider, seed=seed)
+    policy = Policy.load(bundle, prompt=prompt, steps=steps, solver=solver, provider=provider, seed=seed)
     if prompt is None and "prompt_embeds" in tensors:
         policy.set_prompt_embedding(tensors["prompt_embeds"])
     view = policy.manifest.view

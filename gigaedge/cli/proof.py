@@ -13,6 +13,7 @@ from gigaedge.errors import CheckFailedError, InputError
 from gigaedge.fidelity import TOLERANCE, Check, compare, compare_picture, summary, worst
 from gigaedge.files import read_tensors, sha256
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
+from gigaedge.sampling import Solver
 from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.policy import Chunk, Observation, Policy
 
@@ -90,9 +91,9 @@ def _against_pytorch(
     noise = random.standard_normal((manifest.action.chunk, manifest.action.width), np.float32)
     checks: list[Check] = []
     for info in manifest.sampler.schedules:
-        policy = Policy.load(bundle, steps=info.steps)
+        policy = Policy.load(bundle, steps=info.steps, solver=info.solver)
         chunk = policy.chunk(Observation(composite, state, noise), intermediate=True)
-        exact = schedule(info.steps, manifest.sampler.shift, manifest.sampler.timestep_rounding)
+        exact = schedule(info.steps, manifest.sampler.shift, manifest.sampler.timestep_rounding, info.solver)
         expected = reference_chunk(
             loaded, exact, composite=composite, state=state, prompt=prompt, noise=noise
         )
@@ -114,6 +115,7 @@ def _against_pytorch(
             expected["trajectory"],
             expected["action"],
             tolerance,
+            info.solver,
         )
         checks += rows if len(checks) == 1 else rows[1:]
     return checks
@@ -169,15 +171,17 @@ def _compare_chunk(
     trajectory: NDArray[Any],
     action: NDArray[Any],
     tolerance: float,
+    solver: Solver = "euler",
 ) -> list[Check]:
     found = chunk.intermediate
     steps = len(velocity)
+    name = f"{steps}" if solver == "euler" else f"{steps} {solver}"
     per_step = [compare(f"step {i}", found["velocity"][i], velocity[i], tolerance) for i in range(steps)]
     return [
         compare("latents", found["ref_latents"], latents, tolerance),
-        worst(f"velocity/{steps}", per_step),
-        compare(f"trajectory/{steps}", found["trajectory"], trajectory, tolerance),
-        compare(f"action/{steps}", chunk.actions, action, tolerance),
+        worst(f"velocity/{name}", per_step),
+        compare(f"trajectory/{name}", found["trajectory"], trajectory, tolerance),
+        compare(f"action/{name}", chunk.actions, action, tolerance),
     ]
 
 

@@ -15,6 +15,7 @@ from gigaedge.bundle import Bundle, Manifest, ViewInfo, open_bundle
 from gigaedge.errors import BundleError, ObservationError
 from gigaedge.files import read_tensors
 from gigaedge.robot import DIM_NAMES, ROBOT_DIM
+from gigaedge.sampling import Solver, coefficients
 from gigaedge_runtime.sessions import BoundGraph, Device, Provider
 
 
@@ -55,9 +56,9 @@ class Chunk:
 class Policy:
     """A loaded bundle. Not thread-safe: one thread calls `chunk`."""
 
-    def __init__(self, bundle: Bundle, device: Device, steps: int | None, seed: int) -> None:
+    def __init__(self, bundle: Bundle, device: Device, steps: int | None, solver: Solver, seed: int) -> None:
         self.manifest: Manifest = bundle.manifest
-        self.schedule = self.manifest.schedule(steps)
+        self.schedule = self.manifest.schedule(steps, solver)
         self._bundle = bundle
         self._device = device
         self._random = np.random.default_rng(seed)
@@ -67,10 +68,29 @@ class Policy:
         self._context = BoundGraph(device, bundle.file(graphs["context"]), graphs["context"], text_buffers)
         shared = {**text_buffers, **self._context.buffers}
         self._step = BoundGraph(device, bundle.file(graphs["step"]), graphs["step"], shared)
-        # The actions go to and fro between two buffers, so no step copies them.
-        front, back = self._step.buffers["actions"], self._step.buffers["next_actions"]
-        self._actions = (front, back)
-        self._bindings = (self._step.bind({}), self._step.bind({"actions": back, "next_actions": front}))
+        # Actions and velocity go to and fro between two buffers each, and every step has constants of its own in
+        # place: nothing is copied from one step to the next. The first step's `previous_velocity` stays zero, so that
+        # no chunk can leave anything to the next.
+        own = self._step.buffers
+        self._still = device.zeros(graphs["step"].inputs["previous_velocity"])
+        self._actions = (own["actions"], own["next_actions"])
+        self._velocities = (own["previous_velocity"], own["velocity"])
+        self._bindings = [self._bind_step(index) for index in range(self.schedule.steps)]
+
+    def _bind_step(self, index: int) -> ort.IOBinding:
+        now, following = index % 2, (index + 1) % 2
+        sigmas = np.array(self.schedule.sigmas, np.float32)
+        row = np.array([self.schedule.first_row + index], np.int64)
+        return self._step.bind(
+            {
+                "actions": self._actions[now],
+                "next_actions": self._actions[following],
+                "previous_velocity": self._velocities[now] if index else self._still,
+                "velocity": self._velocities[following],
+                "row": self._device.place(row),
+                "coefficients": self._device.place(coefficients(sigmas, self.schedule.solver)[index]),
+            }
+        )
 
     @classmethod
     def load(
@@ -79,15 +99,16 @@ class Policy:
         *,
         prompt: str | None = None,
         steps: int | None = None,
+        solver: Solver = "euler",
         provider: Provider = "cpu",
         threads: int = 0,
         seed: int = 0,
     ) -> Policy:
         """Open a bundle, verify it, load its graphs and prepare a prompt (the first one by default).
 
-        Raises BundleError (a damaged bundle, an unknown step count or prompt) or DeviceError (the provider).
+        Raises BundleError (a damaged bundle, a step count, solver or prompt it has not) or DeviceError (the provider).
         """
-        policy = cls(open_bundle(Path(path)), Device(provider, threads), steps, seed)
+        policy = cls(open_bundle(Path(path)), Device(provider, threads), steps, solver, seed)
         policy.set_prompt(prompt or policy.manifest.prompts.names[0])
         return policy
 
@@ -135,13 +156,11 @@ class Policy:
         recorded: dict[str, list[NDArray[np.float32]]] = {"velocity": [], "trajectory": []}
         if intermediate:
             recorded["trajectory"].append(_copy(self._actions[0]))
-        row = self._step.buffers["row"]
-        for index in range(self.schedule.steps):
-            row.update_inplace(np.array([self.schedule.first_row + index], np.int64))
-            self._step.run(self._bindings[index % 2])
+        for index, binding in enumerate(self._bindings, start=1):
+            self._step.run(binding)
             if intermediate:
-                recorded["velocity"].append(_copy(self._step.buffers["velocity"]))
-                recorded["trajectory"].append(_copy(self._actions[(index + 1) % 2]))
+                recorded["velocity"].append(_copy(self._velocities[index % 2]))
+                recorded["trajectory"].append(_copy(self._actions[index % 2]))
         actions = _copy(self._step.buffers["targets"])
         end = perf_counter()
         return Chunk(

@@ -82,7 +82,8 @@ def test_an_unknown_step_count_says_what_there_is(bundle: Path) -> None:
     manifest = open_bundle(bundle).manifest
     assert manifest.schedule(None).steps == 10
     assert manifest.schedule(4).first_row == 10
-    with pytest.raises(BundleError, match=r"no table for 7 steps \(it has 10, 4\)"):
+    assert manifest.schedule(4, "multistep").first_row == 24
+    with pytest.raises(BundleError, match=r"no euler table for 7 steps \(it has 10, 4\)"):
         manifest.schedule(7)
 
 
