@@ -64,7 +64,8 @@ def settle(
     overflowing = {
         where: reason for where, reason in ranges.overflowing().items() if where in halves or "/" not in where
     }
-    return Settled(replace(recipe, kept=recipe.kept | kept | overflowing), ranges, casts)
+    both = {where: f"{kept[where]}; {overflowing[where]}" for where in kept.keys() & overflowing.keys()}
+    return Settled(replace(recipe, kept=recipe.kept | kept | overflowing | both), ranges, casts)
 
 
 def random_sample(checkpoint: LoadedCheckpoint, geometry: Geometry, prompt: Tensor, seed: int) -> Sample:
