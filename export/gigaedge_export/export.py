@@ -20,6 +20,8 @@ from gigaedge.bundle import (
     FidelityInfo,
     FileInfo,
     GraphInfo,
+    GraphName,
+    Layout,
     Manifest,
     ModelInfo,
     PrecisionInfo,
@@ -46,12 +48,12 @@ from gigaedge_export.checkpoint import (
 from gigaedge_export.graphs import ContextGraph, Geometry, Graph, StepGraph, TextGraph
 from gigaedge_export.prompts import load_prompt
 from gigaedge_export.sampler import Schedule, TimestepRounding, schedule
+from gigaedge_export.single import compose_single
 from gigaedge_export.trace import WEIGHTS_FILE, save_graphs, signature, trace
 from gigaedge_export.transformer import WorldActionTransformer
 from gigaedge_export.vae import FirstFrameVae
 
 PROMPTS_FILE = "prompts.safetensors"
-Stage = Literal["text", "context", "step"]
 Progress = Callable[[str], None]
 """Called with what begins now."""
 
@@ -71,6 +73,7 @@ class ExportOptions:
     rate_hz: float = 30.0
     replan_after: int = 30
     opset: int = 23
+    layout: Layout = "split"
 
 
 @dataclass(frozen=True)
@@ -126,24 +129,28 @@ def export_bundle(
     ]
     embeddings, notices = _prompts(prompts, options.prompt_length, transformer.config.text_dim)
     with atomic_directory(out, replace=replace) as folder, torch.no_grad():
-        graphs: dict[Stage, Graph] = {
+        graphs: dict[GraphName, Graph] = {
             "text": TextGraph(transformer, geometry),
             "context": ContextGraph(transformer, vae, stats, geometry),
             "step": StepGraph(transformer, stats, schedules, geometry, _context_tokens(checkpoint, geometry)),
         }
-        models: dict[Stage, ir.Model] = {}
+        models: dict[GraphName, ir.Model] = {}
         for stage, graph in graphs.items():
             progress(f"tracing the {stage} graph")
             models[stage] = trace(graph, options.opset)
+        if options.layout == "single":
+            first = schedules[0]
+            models = {"policy": compose_single(models, np.arange(first.steps), first.coefficients)}
         progress("writing weights")
         parameters = save_graphs(models, folder)
         for stage in models:
-            onnx.checker.check_model(folder / f"{stage}.onnx")
+            onnx.checker.check_model(folder / f"{stage}.onnx", full_check=True)
         write_tensors(folder / PROMPTS_FILE, {name: tensor.numpy() for name, tensor in embeddings.items()})
         progress("writing the manifest")
         manifest = Manifest(
             gigaedge=gigaedge.__version__,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            layout=options.layout,
             opset=options.opset,
             model=ModelInfo(
                 generation=transformer.config.generation,

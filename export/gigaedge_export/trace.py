@@ -27,6 +27,8 @@ from gigaedge.errors import GigaedgeError
 from gigaedge_export.graphs import Graph
 
 WEIGHTS_FILE = "weights.safetensors"
+SHARED_PREFIXES = ("transformer.", "vae.")
+"""Names with these come from the checkpoint and mean the same weight in every graph."""
 INLINE_BYTES = 1024
 """Constants up to this size stay inside the graph."""
 
@@ -87,7 +89,8 @@ def signature(model: ir.Model) -> tuple[dict[str, TensorInfo], dict[str, TensorI
     def describe(values: Any) -> dict[str, TensorInfo]:
         return {
             value.name: TensorInfo(
-                dtype=value.dtype.numpy().name, shape=tuple(int(size) for size in value.shape)
+                dtype=value.dtype.numpy().name,
+                shape=tuple(size if isinstance(size, int) else str(size.value) for size in value.shape),
             )
             for value in values
         }
@@ -105,7 +108,7 @@ def save_graphs(models: Mapping[Any, ir.Model], folder: Path) -> int:
             if tensor is None or tensor.nbytes <= INLINE_BYTES:
                 continue
             # Names that tracing invents (constants) mean nothing beyond their graph.
-            key = name if name.startswith(("transformer.", "vae.")) else f"{stage}.{name}"
+            key = name if name.startswith(SHARED_PREFIXES) else f"{stage}.{name}"
             array = tensor.numpy()
             if key in tensors and not np.array_equal(tensors[key], array):
                 raise GigaedgeError(f"{key} differs between two graphs; this is a defect of the exporter")
