@@ -143,7 +143,7 @@ def _take_nodes(graph: ir.Graph) -> list[ir.Node]:
 
 
 def _sizes(value: ir.Value) -> tuple[int, ...]:
-    return tuple(int(size) for size in value.shape or ())
+    return ir.Shape(value.shape or ()).numpy()
 
 
 def _like(value: ir.Value, name: str, *, axis: str | None = None) -> ir.Value:
@@ -155,7 +155,7 @@ def _like(value: ir.Value, name: str, *, axis: str | None = None) -> ir.Value:
 
 def _constant(name: str, array: NDArray[Any]) -> ir.Value:
     tensor = ir.tensor(array, name=name)
-    return ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
+    return ir.val(name, tensor.dtype, array.shape, const_value=tensor)
 
 
 def _choice(name: str, default: NDArray[Any]) -> ir.Value:

@@ -64,7 +64,10 @@ def export_command(
         typer.Option(help="bf16 rounds them as in upstream's training; exact does not."),
     ] = "bf16",
     precision: Annotated[Literal["fp32"], typer.Option(help="Storage of the weights.")] = "fp32",
-    layout: Annotated[Literal["split"], typer.Option(help="Graphs of the bundle.")] = "split",
+    layout: Annotated[
+        Literal["split", "single"],
+        typer.Option(help="split: a graph per stage, fastest; single: one graph that any program can call."),
+    ] = "split",
     opset: Annotated[
         int, typer.Option(help="ONNX opset; 20 for TensorRT before 10.14.", min=20, max=23)
     ] = 23,
@@ -91,6 +94,7 @@ def export_command(
         timesteps=timesteps,
         rate_hz=rate,
         opset=opset,
+        layout=layout,
     )
     prompts: dict[str, Path] = {}
     for item in prompt or []:

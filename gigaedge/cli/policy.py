@@ -51,6 +51,7 @@ def inspect_command(
     rows = [
         ["model", f"{manifest.model.generation}, {manifest.model.parameters:,} weights"],
         ["written", f"{manifest.created} by gigaedge {manifest.gigaedge}, opset {manifest.opset}"],
+        ["layout", manifest.layout],
         ["precision", manifest.precision.recipe],
         [
             "sampler",
