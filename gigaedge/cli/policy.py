@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +19,9 @@ from gigaedge.cli.common import (
 )
 from gigaedge.errors import CheckFailedError, InputError, ObservationError
 from gigaedge.robot import CAMERA_ROLES
+
+if TYPE_CHECKING:
+    from gigaedge_runtime.memory import MemoryUse
 
 
 def register(app: typer.Typer) -> None:
@@ -34,14 +38,19 @@ def register(app: typer.Typer) -> None:
 def inspect_command(
     bundle: BundleArgument,
     check: Annotated[bool, typer.Option("--check", help="Hash the weights too, however large.")] = False,
+    load: Annotated[
+        bool, typer.Option("--load", help="Load it in a process of its own and measure its memory.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Say what a bundle is: model, sizes, precision, sampler, prompts, fidelity. Verifies its checksums."""
     from gigaedge.bundle import open_bundle
 
     manifest = open_bundle(bundle, check_weights=check).manifest
+    memory = _memory(bundle) if load else None
     if json:
-        print_json(manifest.model_dump(mode="json", by_alias=True))
+        measured = {"memory": {**asdict(memory), "ratio": memory.ratio}} if memory else {}
+        print_json({**manifest.model_dump(mode="json", by_alias=True), **measured})
         return
     sampler, view, action = manifest.sampler, manifest.view, manifest.action
     solvers = {schedule.solver: "" for schedule in sampler.schedules}
@@ -73,7 +82,25 @@ def inspect_command(
             [f"fidelity: {row.stage}", f"relative L2 {row.relative_l2:.1e}, max abs {row.max_abs:.1e}"]
             for row in manifest.fidelity.stages
         ]
+    if memory is not None:
+        rows += [
+            ["memory: loaded", f"{memory.loaded / 1e6:.1f} MB"],
+            [
+                "memory: after a chunk",
+                f"{memory.first_chunk / 1e6:.1f} MB, {memory.ratio:.2f} x the weights at fp32 "
+                f"({memory.weights_fp32 / 1e6:.1f} MB)",
+            ],
+            ["memory: peak", f"{memory.peak / 1e6:.1f} MB"],
+        ]
     print_table(str(bundle), ["", ""], rows)
+
+
+def _memory(bundle: Path) -> MemoryUse:
+    with needs("robot,cpu"):
+        import onnxruntime  # noqa: F401  the child needs it; that it is missing is said here
+
+        from gigaedge_runtime.memory import measure_memory
+    return measure_memory(bundle)
 
 
 def infer_command(

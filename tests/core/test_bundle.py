@@ -98,3 +98,9 @@ def test_a_shared_weight_is_stored_once(exported: Callable[..., Path]) -> None:
         "transformer.blocks.0.ffn.net.0.proj.weight",
         "transformer.blocks.0.ffn.net.2.weight",
     ]
+
+
+def test_a_layout_has_its_graphs(bundle: Path) -> None:
+    edit(bundle, layout="single")
+    with pytest.raises(BundleError, match="layout single needs policy"):
+        open_bundle(bundle)
