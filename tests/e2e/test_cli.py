@@ -101,6 +101,25 @@ def test_export_verify_infer_inspect(golden: Path, tmp_path: Path) -> None:
     assert gigaedge("verify", bundle, "--golden", golden, "--tolerance", 1e-12).returncode == 1
 
 
+def test_layout_single_through_the_command_line(golden: Path, tmp_path: Path) -> None:
+    bundle, out = tmp_path / "b", tmp_path / "o.safetensors"
+    recording = golden / "io.safetensors"
+    export = ("export", "--checkpoint", golden, "--prompt", f"task={recording}", "--timesteps", "exact")
+    exported = gigaedge(*export, "--layout", "single", "--out", bundle)
+    assert exported.returncode == 0, exported.stderr
+    assert "verified against PyTorch" in exported.stdout
+    assert {file.name for file in bundle.glob("*.onnx")} == {"policy.onnx"}
+    assert gigaedge("verify", bundle, "--golden", golden).returncode == 0
+    assert gigaedge("infer", bundle, recording, "--out", out).returncode == 0
+    np.testing.assert_allclose(read_tensors(out)["action"], read_tensors(recording)["action"], atol=1e-4)
+    inspected = json.loads(gigaedge("inspect", bundle, "--load", "--json").stdout)
+    assert inspected["layout"] == "single"
+    memory = inspected["memory"]
+    assert memory["weights"] == inspected["weights"]["bytes"]
+    assert memory["ratio"] == memory["first_chunk"] / (4 * inspected["model"]["parameters"])
+    assert "memory: after a chunk" in gigaedge("inspect", bundle, "--load").stdout
+
+
 @pytest.fixture
 def bundle(exported: Callable[..., Path]) -> Path:
     return exported("gwp05-tiny")
@@ -163,7 +182,7 @@ def test_bad_observations(bundle: Path, recording: Path, tmp_path: Path) -> None
     fails(2, "key image.cam_high is missing", "infer", bundle, observation, "--out", out)
     fails(2, "no such file", "infer", bundle, tmp_path / "none", "--out", out)
     fails(2, "no prompt 'dance'", "infer", bundle, recording, "--out", out, "--prompt", "dance")
-    fails(2, "no table for 7 steps", "infer", bundle, recording, "--out", out, "--steps", 7)
+    fails(2, "no euler table for 7 steps", "infer", bundle, recording, "--out", out, "--steps", 7)
 
 
 def test_a_provider_that_does_not_run_fails(bundle: Path, recording: Path, tmp_path: Path) -> None:
