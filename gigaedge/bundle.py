@@ -8,7 +8,6 @@
     BUNDLE/prompts.safetensors   prompt embeddings by name
 
 Layout `single` has one BUNDLE/policy.onnx in place of the three graphs.
-
 `open_bundle` verifies schema, files and checksums before anything is run.
 """
 
@@ -22,7 +21,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gigaedge.errors import BundleError
-from gigaedge.files import sha256
+from gigaedge.files import atomic_file, sha256
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM, CameraRole
 from gigaedge.sampling import Solver
 from gigaedge.validation import first_problem
@@ -44,6 +43,9 @@ LAYOUTS: Final[dict[Layout, tuple[GraphName, ...]]] = {
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+Precision = Literal["fp32", "fp16", "int8", "int4"]
+Target = Literal["cpu", "cuda", "tensorrt"]
+"""What a bundle is made for; it decides what int8 means, and whether activations are fp16."""
 Values = Annotated[tuple[float, ...], Field(min_length=ROBOT_DIM, max_length=ROBOT_DIM)]
 """One number per state or action dimension."""
 
@@ -58,6 +60,13 @@ class FileInfo(_Part):
     file: FileName
     bytes: int = Field(ge=0)
     sha256: Sha256
+
+
+class WeightsInfo(FileInfo):
+    """The weights of all graphs."""
+
+    by_type: dict[str, int]
+    """Bytes per element type."""
 
 
 class TensorInfo(_Part):
@@ -159,12 +168,36 @@ class PromptsInfo(FileInfo):
     width: int = Field(ge=1)
 
 
-class PrecisionInfo(_Part):
-    """How weights and activations are stored."""
+class KeptInfo(_Part):
+    """Places (`step/layer07/attn1.to_q`, wildcards as in a shell) whose precision is not the recipe's."""
 
-    recipe: Literal["fp32"]
-    kept_higher: tuple[str, ...] = ()
-    """Name patterns that stayed above the recipe's precision."""
+    match: str
+    precision: Precision
+    reason: str
+    """`guard`, `recipe` (a rule of the recipe file), or what was found in weights or activations."""
+
+
+class CastInfo(_Part):
+    """What a weight lost, or would have lost, in fp16."""
+
+    name: str
+    overflows: int
+    """Values beyond 65504; the weight was kept in fp32 when there are any."""
+    flushed: int
+    """Values that became zero."""
+    relative_l2: float
+
+
+class PrecisionInfo(_Part):
+    """How weights are stored and what computes."""
+
+    recipe: Precision
+    target: Target
+    activations: Literal["fp32", "fp16"]
+    """Of attention, caches and guarded layers; norms, softmax and the residual stream are always fp32."""
+    kept: tuple[KeptInfo, ...] = ()
+    casts: tuple[CastInfo, ...] = ()
+    """Weights that overflow in fp16 or have values flushed to zero."""
 
 
 class FidelityRow(_Part):
@@ -180,8 +213,59 @@ class FidelityInfo(_Part):
     """The comparison made when the bundle was written."""
 
     reference: str
-    tolerance: float
+    tolerance: float | None
+    """Gate on the relative L2 of velocities (of every stage, at fp32); None where errors are only reported."""
+    passed: bool
     stages: tuple[FidelityRow, ...]
+
+
+class SpreadInfo(_Part):
+    """A distribution in three numbers."""
+
+    p50: float = Field(ge=0)
+    p95: float = Field(ge=0)
+    worst: float = Field(ge=0)
+
+
+class LatencyInfo(_Part):
+    """How long a chunk takes after warm-up, ms."""
+
+    p50: float = Field(ge=0)
+    p95: float = Field(ge=0)
+    context_p50: float = Field(ge=0)
+    """Picture to cache."""
+    steps_p50: float = Field(ge=0)
+    """All sampler steps."""
+
+
+class LedgerRow(_Part):
+    """What one way of sampling costs, and how far its actions are from the reference's."""
+
+    steps: int = Field(ge=1)
+    solver: Solver
+    joint_degrees: SpreadInfo
+    """Over all chunks, actions and the 12 joints."""
+    gripper_millimetres: SpreadInfo
+    """Opening; over all chunks, actions and both grippers."""
+    fingertip_millimetres: SpreadInfo
+    """Distance between the points that two actions lead to; over all chunks, actions and both arms."""
+    latency_milliseconds: LatencyInfo
+
+
+class LedgerInfo(_Part):
+    """The bundle beside a reference on the same observations and noise: error in a person's units, and latency."""
+
+    reference: str
+    observations: int = Field(ge=1)
+    chunks: int = Field(ge=1)
+    """Compared per row: observations times noises."""
+    machine: str
+    """Where the latency was measured: processor, provider, ONNX Runtime."""
+    gate_degrees: float | None = None
+    """Largest p95 of `joint_degrees` that was asked for."""
+    gate_millimetres: float | None = None
+    """Largest p95 of `fingertip_millimetres` that was asked for."""
+    rows: Annotated[tuple[LedgerRow, ...], Field(min_length=1)]
 
 
 class Manifest(_Part):
@@ -197,7 +281,7 @@ class Manifest(_Part):
     model: ModelInfo
     source: tuple[SourceFile, ...]
     graphs: dict[GraphName, GraphInfo]
-    weights: FileInfo
+    weights: WeightsInfo
     sampler: SamplerInfo
     view: ViewInfo
     state: StateInfo
@@ -205,6 +289,7 @@ class Manifest(_Part):
     prompts: PromptsInfo
     precision: PrecisionInfo
     fidelity: FidelityInfo | None = None
+    ledger: LedgerInfo | None = None
 
     @model_validator(mode="after")
     def _graphs_are_complete(self) -> Manifest:
@@ -247,9 +332,10 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write manifest.json into `folder`."""
+    """Write manifest.json into `folder`, whole or not at all."""
     text = manifest.model_dump_json(indent=1, by_alias=True)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    with atomic_file(folder / MANIFEST) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def open_bundle(path: Path, *, check_weights: bool | None = None) -> Bundle:

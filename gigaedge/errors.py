@@ -6,6 +6,7 @@
     |   +-- ConfigError            2   a site file
     |   +-- BundleError            2   a policy bundle
     |   +-- CheckpointError        2   a checkpoint, its statistics or a prompt embedding
+    |   +-- DatasetError           2   a LeRobot dataset
     |   +-- ObservationError       2   an image or a state of the wrong shape, type or range
     +-- DeviceError                3   a device is absent, silent or refuses
         +-- CameraError            3
@@ -44,6 +45,10 @@ class BundleError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint, its normalisation statistics or a prompt embedding is unusable."""
+
+
+class DatasetError(InputError):
+    """A LeRobot dataset is missing, damaged, of another version or of another robot."""
 
 
 class ObservationError(InputError):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.bundle import FidelityInfo, FidelityRow
+from gigaedge.bundle import FidelityInfo, FidelityRow, Precision
 
 TOLERANCE = 1e-4
 """Relative L2 that two fp32 computations of the same thing must stay within."""
+GATES: Final[dict[Precision, float | None]] = {"fp32": TOLERANCE, "fp16": 1e-2, "int8": 3e-2, "int4": None}
+"""Relative L2 of the network's velocity that a precision must stay within; int4 is only reported."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ def worst(stage: str, checks: Iterable[Check]) -> Check:
     return Check(check.row.model_copy(update={"stage": f"{stage} (worst: {check.row.stage})"}), check.passed)
 
 
-def summary(reference: str, checks: Iterable[Check], tolerance: float = TOLERANCE) -> FidelityInfo:
+def summary(reference: str, checks: Sequence[Check], gate: float | None) -> FidelityInfo:
     """The checks as a manifest records them."""
-    return FidelityInfo(reference=reference, tolerance=tolerance, stages=tuple(check.row for check in checks))
+    return FidelityInfo(
+        reference=reference,
+        tolerance=gate,
+        passed=all(check.passed for check in checks),
+        stages=tuple(check.row for check in checks),
+    )

@@ -26,8 +26,8 @@ def golden(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Export a golden checkpoint; `exported(case, timesteps, layout)` makes each bundle once."""
-    from gigaedge_export.checkpoint import CheckpointPaths
-    from gigaedge_export.export import ExportOptions, export_bundle, load_checkpoint
+    from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
+    from gigaedge_export.export import ExportOptions, export_bundle
 
     made: dict[tuple[str, str, str], Path] = {}
 
@@ -35,7 +35,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         if (case, timesteps, layout) not in made:
             folder = GOLDEN / case
             out = tmp_path_factory.mktemp("bundles") / f"{case}-{timesteps}-{layout}"
-            loaded = load_checkpoint(CheckpointPaths.in_directory(folder), lambda what: None)
+            loaded = load_checkpoint(CheckpointPaths.in_directory(folder))
             options = ExportOptions(steps=(10, 4), timesteps=timesteps, layout=layout)  # type: ignore[arg-type]
             export_bundle(loaded, {"task": folder / "io.safetensors"}, out, options)
             made[case, timesteps, layout] = out

@@ -26,28 +26,24 @@ manifest = json.loads((options.bundle / "manifest.json").read_text())
 if manifest["layout"] != "single":
     sys.exit(f"{options.bundle}: layout {manifest['layout']}; export it with --layout single")
 view, action, graph = manifest["view"], manifest["action"], manifest["graphs"]["policy"]
-
 # safetensors: the length of a JSON header, the header, the tensors.
 stored = (options.bundle / manifest["prompts"]["file"]).read_bytes()
 size = int.from_bytes(stored[:8], "little")
 begin, end = json.loads(stored[8 : 8 + size])[manifest["prompts"]["names"][0]]["data_offsets"]
 prompt = np.frombuffer(stored[8 + size + begin : 8 + size + end], np.float32)
 
+random = np.random.default_rng(options.seed)
 feeds = {
     "composite": np.full((view["height"], view["width"], 3), 127, np.uint8),
     "state": np.zeros(14, np.float32),
     "prompt_embeds": prompt.reshape(graph["inputs"]["prompt_embeds"]["shape"]),
-    "noise": np.random.default_rng(options.seed).standard_normal(
-        (action["chunk"], action["width"]), np.float32
-    ),
+    "noise": random.standard_normal((action["chunk"], action["width"]), np.float32),
 }
 if options.picture:
     feeds["composite"] = np.load(options.picture)
 if options.state:
     feeds["state"] = np.load(options.state).astype(np.float32)
-if (
-    options.steps or options.solver != "euler"
-):  # otherwise the graph has the bundle's first schedule in itself
+if options.steps or options.solver != "euler":  # else the graph takes the bundle's first schedule
     plans = [s for s in manifest["sampler"]["schedules"] if s["solver"] == options.solver]
     plan = next((s for s in plans if options.steps in (None, s["steps"])), None)
     if plan is None:

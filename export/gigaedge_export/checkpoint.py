@@ -1,6 +1,6 @@
 """A checkpoint in the upstream layout, read strictly.
 
-    DIR/transformer/config.json + *.safetensors (one file, or shards with an index)
+    DIR/transformer/config.json + *.safetensors (one file, or shards with an index); or transformer_ema/
     DIR/vae/config.json         + *.safetensors
     DIR/norm_stats.json
 
@@ -12,23 +12,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gigaedge.errors import CheckpointError
+from gigaedge.errors import CheckpointError, InputError
 from gigaedge.robot import DIM_NAMES, ROBOT_DIM
+from gigaedge_export import transformer as transformer_module
 from gigaedge_export import vae as vae_module
 from gigaedge_export.config import TransformerConfig, VaeConfig, load_config
+from gigaedge_export.layers import Conv2d, Linear
+from gigaedge_export.progress import QUIET, Progress
+from gigaedge_export.shards import Shards, weight_files
 from gigaedge_export.transformer import WorldActionTransformer
 from gigaedge_export.vae import FirstFrameVae
 
 UNUSED_VAE_PREFIXES = ("decoder.", "post_quant_conv.")
+CHECK_BLOCK = 1 << 22
+"""Elements looked at together."""
+_CONTIGUOUS = torch.contiguous_format
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,9 @@ class CheckpointPaths:
             raise CheckpointError(
                 f"{directory}: no such folder; pass the one that holds transformer/, vae/ and norm_stats.json"
             )
+        trained, averaged = directory / "transformer", directory / "transformer_ema"
         return cls(
-            transformer or directory / "transformer",
+            transformer or (averaged if averaged.is_dir() and not trained.is_dir() else trained),
             vae or directory / "vae",
             norm_stats or directory / "norm_stats.json",
         )
@@ -72,31 +78,70 @@ class CheckpointPaths:
         """Every file that goes into an export, by a name that does not depend on where it lies."""
         files = {"norm_stats.json": self.norm_stats}
         for part, folder in (("transformer", self.transformer), ("vae", self.vae)):
-            for path in (folder / "config.json", *_weight_files(folder)):
+            for path in (folder / "config.json", *weight_files(folder)):
                 files[f"{part}/{path.name}"] = path
         return files
 
 
-def load_transformer(folder: Path) -> WorldActionTransformer:
-    """Build the transformer that `config.json` describes and fill it, in fp32."""
-    model = WorldActionTransformer(load_config(folder / "config.json", TransformerConfig))
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    _fill(model, folder, shapes, unused=lambda name: False, convert=lambda name, tensor: tensor)
-    return model.eval().requires_grad_(False)
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A checkpoint, opened. Its large weights stay in their files until something computes with them."""
+
+    paths: CheckpointPaths
+    transformer: WorldActionTransformer
+    vae: FirstFrameVae
+    stats: NormStats
+    shards: tuple[Shards, ...]
+
+    def release(self) -> None:
+        """Drop the weights' file pages from this process; they come back when needed."""
+        for shards in self.shards:
+            shards.release()
 
 
-def load_vae(folder: Path) -> FirstFrameVae:
-    """Build the single-frame encoder and fill it, in fp32; the decoder's tensors are not read."""
+def load_checkpoint(paths: CheckpointPaths, progress: Progress = QUIET) -> LoadedCheckpoint:
+    """Open and check everything an export needs."""
+    stats = load_norm_stats(paths.norm_stats)
+    transformer, transformer_shards = load_transformer(paths.transformer, progress)
+    vae, vae_shards = load_vae(paths.vae, progress)
+    channels = transformer.config.in_channels
+    if channels != vae.config.z_dim:
+        raise InputError(
+            f"{paths.vae}: the VAE has {vae.config.z_dim} latent channels, the transformer takes {channels}"
+        )
+    if transformer.config.in_action_channels < ROBOT_DIM:
+        raise InputError(
+            f"{paths.transformer}: in_action_channels is {transformer.config.in_action_channels}; "
+            f"a pair of PiPER arms needs {ROBOT_DIM}"
+        )
+    return LoadedCheckpoint(paths, transformer, vae, stats, (transformer_shards, vae_shards))
+
+
+def load_transformer(folder: Path, progress: Progress = QUIET) -> tuple[WorldActionTransformer, Shards]:
+    """Build the transformer that `config.json` describes on the tensors of its files."""
+    config = load_config(folder / "config.json", TransformerConfig)
+    with torch.device("meta"):
+        model = WorldActionTransformer(config)
+    shapes = transformer_module.checkpoint_shapes(model)
+    shards = _fill(model, folder, shapes, progress, "transformer", convert=transformer_module.fold)
+    return model, shards
+
+
+def load_vae(folder: Path, progress: Progress = QUIET) -> tuple[FirstFrameVae, Shards]:
+    """Build the single-frame encoder on the tensors of its files; the decoder's are not read."""
     config = load_config(folder / "config.json", VaeConfig)
-    model = FirstFrameVae(config)
-    _fill(
+    with torch.device("meta"):
+        model = FirstFrameVae(config)
+    shards = _fill(
         model,
         folder,
         vae_module.checkpoint_shapes(model),
+        progress,
+        "VAE",
         unused=lambda name: name.startswith(UNUSED_VAE_PREFIXES) or ".time_conv." in name,
         convert=lambda name, tensor: vae_module.fold(name, tensor, config),
     )
-    return model.eval().requires_grad_(False)
+    return model, shards
 
 
 def load_norm_stats(path: Path) -> NormStats:
@@ -141,64 +186,50 @@ def _check_row(path: Path, where: str, row: Any) -> None:
             raise CheckpointError(f"{path}: {where}: {name} is {value}; compute the statistics again")
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a diffusers folder: those of the index, or the only one."""
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder")
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    if indices:
-        try:
-            names = set(json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values())
-        except (json.JSONDecodeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{indices[0]}: not a shard index ({error!r})") from error
-        missing = sorted(name for name in names if not (folder / name).is_file())
-        if missing:
-            raise CheckpointError(f"{folder}: shard {missing[0]} is missing; copy it from the checkpoint")
-        return [folder / name for name in sorted(names)]
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) != 1:
-        found = ", ".join(path.name for path in files) or "none"
-        raise CheckpointError(
-            f"{folder}: expected one .safetensors file or shards with an index; found {found}"
-        )
-    return files
-
-
 def _fill(
     model: torch.nn.Module,
     folder: Path,
     shapes: Mapping[str, torch.Size],
+    progress: Progress,
+    what: str,
     *,
-    unused: Callable[[str], bool],
+    unused: Callable[[str], bool] = lambda name: False,
     convert: Callable[[str, Tensor], Tensor],
-) -> None:
-    """Copy every tensor into `model`; `shapes` is what the files must hold."""
-    with ExitStack() as stack:
-        stored: dict[str, Any] = {}
-        for path in _weight_files(folder):
-            try:
-                file = stack.enter_context(safe_open(path, framework="pt"))
-            except (SafetensorError, OSError) as error:
-                raise CheckpointError(
-                    f"{path}: truncated or not safetensors ({error}); copy it again"
-                ) from error
-            stored |= dict.fromkeys(file.keys(), file)
-        _compare_names(folder, shapes.keys(), (name for name in stored if not unused(name)))
-        parameters = model.state_dict()
-        for name, expected in shapes.items():
-            found = torch.Size(stored[name].get_slice(name).get_shape())
-            if found != expected:
-                raise CheckpointError(
-                    f"{folder}: tensor {name} has shape {tuple(found)}, config.json asks for {tuple(expected)}"
-                )
-            tensor = stored[name].get_tensor(name)
-            if not tensor.is_floating_point():
-                raise CheckpointError(f"{folder}: tensor {name} is {tensor.dtype}, expected floating point")
-            if not torch.isfinite(tensor).all():
-                raise CheckpointError(
-                    f"{folder}: tensor {name} has NaN or infinite values; the file is damaged"
-                )
-            parameters[name].copy_(convert(name, tensor))
+) -> Shards:
+    """Give the modules of `model` the tensors in `folder`; `shapes` is what the files must hold.
+
+    The weights of Linear and Conv2d stay mapped, in their stored type; the rest is small and becomes fp32.
+    """
+    shards = Shards(folder)
+    _compare_names(folder, shapes.keys(), (name for name in shards.names() if not unused(name)))
+    for name, expected in shapes.items():
+        found = shards.shape(name)
+        if found != expected:
+            raise CheckpointError(
+                f"{folder}: tensor {name} has shape {tuple(found)}, config.json asks for {tuple(expected)}"
+            )
+    mapped = {
+        f"{path}.weight" for path, module in model.named_modules() if isinstance(module, Linear | Conv2d)
+    }
+    parameters = {}
+    progress(f"checking the {what}", sum(shards.tensor(name).nbytes for name in shapes))
+    for name in shapes:
+        stored = shards.tensor(name)
+        _check_finite(folder, name, stored)
+        tensor = convert(name, stored)
+        parameters[name] = tensor if name in mapped else tensor.float().clone(memory_format=_CONTIGUOUS)
+        shards.release()
+        progress.advance(stored.nbytes)
+    model.load_state_dict(parameters, assign=True)
+    model.eval().requires_grad_(False)
+    return shards
+
+
+def _check_finite(folder: Path, name: str, tensor: Tensor) -> None:
+    # The sum of a block is finite only when every element is: no mask as large as the tensor.
+    for block in tensor.reshape(-1).split(CHECK_BLOCK):
+        if not torch.isfinite(block.sum(dtype=torch.float64)):
+            raise CheckpointError(f"{folder}: tensor {name} has NaN or infinite values; the file is damaged")
 
 
 def _compare_names(folder: Path, expected: Iterable[str], found: Iterable[str]) -> None:

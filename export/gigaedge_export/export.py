@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +18,7 @@ import gigaedge
 from gigaedge.bundle import (
     ActionInfo,
     FidelityInfo,
-    FileInfo,
     GraphInfo,
-    GraphName,
     Layout,
     Manifest,
     ModelInfo,
@@ -36,26 +34,22 @@ from gigaedge.bundle import (
 )
 from gigaedge.errors import InputError
 from gigaedge.files import atomic_directory, sha256, write_tensors
-from gigaedge.robot import DELTA_MASK, DIM_NAMES, DIM_UNITS, ROBOT_DIM
+from gigaedge.robot import DELTA_MASK, DIM_NAMES, DIM_UNITS
 from gigaedge.sampling import SOLVERS
-from gigaedge_export.checkpoint import (
-    CheckpointPaths,
-    NormStats,
-    load_norm_stats,
-    load_transformer,
-    load_vae,
-)
-from gigaedge_export.graphs import ContextGraph, Geometry, Graph, StepGraph, TextGraph
+from gigaedge_export.checkpoint import LoadedCheckpoint
+from gigaedge_export.graphs import ContextGraph, Geometry, StepGraph, TextGraph
+from gigaedge_export.lower import lower
+from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.prompts import load_prompt
+from gigaedge_export.ranges import Sample
+from gigaedge_export.recipe import Recipe
 from gigaedge_export.sampler import Schedule, TimestepRounding, schedule
+from gigaedge_export.settle import random_sample, require_observations, settle
 from gigaedge_export.single import compose_single
-from gigaedge_export.trace import WEIGHTS_FILE, save_graphs, signature, trace
-from gigaedge_export.transformer import WorldActionTransformer
-from gigaedge_export.vae import FirstFrameVae
+from gigaedge_export.trace import signature, trace
+from gigaedge_export.weights import SHARED, save_graphs
 
 PROMPTS_FILE = "prompts.safetensors"
-Progress = Callable[[str], None]
-"""Called with what begins now."""
 
 
 @dataclass(frozen=True)
@@ -73,36 +67,8 @@ class ExportOptions:
     rate_hz: float = 30.0
     replan_after: int = 30
     opset: int = 23
+    recipe: Recipe = field(default_factory=Recipe)
     layout: Layout = "split"
-
-
-@dataclass(frozen=True)
-class LoadedCheckpoint:
-    """A checkpoint in memory, fp32."""
-
-    paths: CheckpointPaths
-    transformer: WorldActionTransformer
-    vae: FirstFrameVae
-    stats: NormStats
-
-
-def load_checkpoint(paths: CheckpointPaths, progress: Progress) -> LoadedCheckpoint:
-    """Read and check everything an export needs."""
-    progress("reading the transformer")
-    transformer = load_transformer(paths.transformer)
-    progress("reading the VAE")
-    vae = load_vae(paths.vae)
-    channels = transformer.config.in_channels
-    if channels != vae.config.z_dim:
-        raise InputError(
-            f"{paths.vae}: the VAE has {vae.config.z_dim} latent channels, the transformer takes {channels}"
-        )
-    if transformer.config.in_action_channels < ROBOT_DIM:
-        raise InputError(
-            f"{paths.transformer}: in_action_channels is {transformer.config.in_action_channels}; "
-            f"a pair of PiPER arms needs {ROBOT_DIM}"
-        )
-    return LoadedCheckpoint(paths, transformer, vae, load_norm_stats(paths.norm_stats))
 
 
 def export_bundle(
@@ -111,17 +77,20 @@ def export_bundle(
     out: Path,
     options: ExportOptions,
     *,
+    samples: Sequence[Sample] = (),
     replace: bool = False,
-    progress: Progress = lambda what: None,
+    progress: Progress = QUIET,
     prove: Callable[[Path], FidelityInfo] | None = None,
 ) -> list[str]:
     """Write a bundle to `out`, whole or not at all; return notices for the person.
 
-    `prove` compares the finished bundle, before it is put in place, and raises when it is wrong; what it returns
-    goes into the manifest. Raises InputError for options that do not fit the checkpoint.
+    `samples` are observations on which activations are measured, where the recipe needs that; noise serves for fp16
+    when there are none. `prove` compares the finished bundle, before it is put in place, and raises when it is wrong;
+    what it returns goes into the manifest. Raises InputError for options that do not fit the checkpoint.
     """
     transformer, vae, stats = checkpoint.transformer, checkpoint.vae, checkpoint.stats
     geometry = _geometry(checkpoint, options)
+    require_observations(options.recipe, samples)
     schedules = [
         schedule(steps, options.shift, options.timesteps, solver)
         for solver in SOLVERS
@@ -129,20 +98,29 @@ def export_bundle(
     ]
     embeddings, notices = _prompts(prompts, options.prompt_length, transformer.config.text_dim)
     with atomic_directory(out, replace=replace) as folder, torch.no_grad():
-        graphs: dict[GraphName, Graph] = {
-            "text": TextGraph(transformer, geometry),
-            "context": ContextGraph(transformer, vae, stats, geometry),
-            "step": StepGraph(transformer, stats, schedules, geometry, _context_tokens(checkpoint, geometry)),
-        }
-        models: dict[GraphName, ir.Model] = {}
-        for stage, graph in graphs.items():
-            progress(f"tracing the {stage} graph")
-            models[stage] = trace(graph, options.opset)
+        progress("folding constants")
+        graphs = (
+            TextGraph(transformer, geometry),
+            ContextGraph(transformer, vae, stats, geometry),
+            StepGraph(transformer, stats, schedules, geometry, _context_tokens(checkpoint, geometry)),
+        )
+        checkpoint.release()
+        models: dict[str, ir.Model] = {}
+        for graph in graphs:
+            progress(f"tracing the {graph.stage} graph")
+            models[graph.stage] = trace(graph, options.opset)
+        parameters = _count_weights(models)
+        samples = samples or [
+            random_sample(checkpoint, geometry, prompt, seed)
+            for seed, prompt in enumerate(embeddings.values())
+        ]
+        settled = settle(options.recipe, checkpoint, graphs, models, schedules, samples, progress)
+        for graph in graphs:
+            lower(models[graph.stage], dict(graph.named_parameters()), settled.recipe, settled.ranges.inputs)
         if options.layout == "single":
             first = schedules[0]
             models = {"policy": compose_single(models, np.arange(first.steps), first.coefficients)}
-        progress("writing weights")
-        parameters = save_graphs(models, folder)
+        weights = save_graphs(models, folder, progress, checkpoint.release)
         for stage in models:
             onnx.checker.check_model(folder / f"{stage}.onnx", full_check=True)
         write_tensors(folder / PROMPTS_FILE, {name: tensor.numpy() for name, tensor in embeddings.items()})
@@ -162,7 +140,7 @@ def export_bundle(
                 SourceFile(name=name, sha256=sha256(path)) for name, path in checkpoint.paths.files().items()
             ),
             graphs={stage: _graph_info(folder, stage, model) for stage, model in models.items()},
-            weights=FileInfo(**describe_file(folder / WEIGHTS_FILE)),
+            weights=weights,
             sampler=_sampler_info(options, schedules),
             view=ViewInfo(width=options.view_width, height=options.view_height, layout=options.view_layout),
             state=StateInfo(names=DIM_NAMES, units=DIM_UNITS, q01=stats.state_q01, q99=stats.state_q99),
@@ -183,7 +161,13 @@ def export_bundle(
                 length=options.prompt_length,
                 width=transformer.config.text_dim,
             ),
-            precision=PrecisionInfo(recipe="fp32"),
+            precision=PrecisionInfo(
+                recipe=options.recipe.precision,
+                target=options.recipe.target,
+                activations="fp16" if options.recipe.half else "fp32",
+                kept=settled.recipe.kept_higher(),
+                casts=settled.casts,
+            ),
         )
         write_manifest(folder, manifest)
         if prove is not None:
@@ -224,6 +208,17 @@ def _prompts(
         embeddings[name], notice = load_prompt(path, length=length, width=width)
         notices += [notice] if notice else []
     return embeddings, notices
+
+
+def _count_weights(models: Mapping[str, ir.Model]) -> int:
+    """Number of the checkpoint's weights that the graphs use, each counted once."""
+    sizes = {
+        name: value.const_value.size
+        for model in models.values()
+        for name, value in model.graph.initializers.items()
+        if name.startswith(SHARED) and value.const_value is not None
+    }
+    return sum(sizes.values())
 
 
 def _graph_info(folder: Path, stage: str, model: Any) -> GraphInfo:

@@ -2,6 +2,8 @@
 
 Shapes: tokens are (..., n, width); attention works on (..., heads, n, head_dim). Leading dimensions are a batch
 or nothing at all: export traces without a batch, so that every linear layer is one Gemm on the stored weight.
+
+Weights may be of any floating type, as they lie in the checkpoint's file; everything is computed in fp32.
 """
 
 from __future__ import annotations
@@ -16,6 +18,22 @@ from torch import Tensor, nn
 ROTARY_BASE = 10000.0
 ACTION_INNER = (128, 256)
 """Hidden widths of the action encoder; the decoder has them reversed."""
+
+
+class Linear(nn.Linear):
+    """A linear layer whose weight is converted to fp32 where it is used."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return F.linear(x, self.weight.float(), self.bias)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution whose weight is converted to fp32 where it is used."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, in, h, w) -> (1, out, h', w')."""
+        return self._conv_forward(x, self.weight.float(), self.bias)
 
 
 class KeyValue(NamedTuple):
@@ -87,10 +105,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * head_dim
         self.heads = heads
-        self.to_q = nn.Linear(width, inner)
-        self.to_k = nn.Linear(width, inner)
-        self.to_v = nn.Linear(width, inner)
-        self.to_out = nn.ModuleList([nn.Linear(inner, width)])
+        self.to_q = Linear(width, inner)
+        self.to_k = Linear(width, inner)
+        self.to_v = Linear(width, inner)
+        self.to_out = nn.ModuleList([Linear(inner, width)])
         self.norm_q = nn.RMSNorm(inner, eps=eps)
         self.norm_k = nn.RMSNorm(inner, eps=eps)
 
@@ -116,7 +134,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.net = nn.ModuleDict(
-            {"0": nn.ModuleDict({"proj": nn.Linear(width, inner)}), "2": nn.Linear(inner, width)}
+            {"0": nn.ModuleDict({"proj": Linear(width, inner)}), "2": Linear(inner, width)}
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -163,8 +181,8 @@ class Expert(nn.Module):
 class _TwoLinears(nn.Module):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        self.linear_1 = nn.Linear(inputs, width)
-        self.linear_2 = nn.Linear(width, width)
+        self.linear_1 = Linear(inputs, width)
+        self.linear_2 = Linear(width, width)
 
 
 class ConditionEmbedder(nn.Module):
@@ -174,7 +192,7 @@ class ConditionEmbedder(nn.Module):
         super().__init__()
         self.freq_dim = freq_dim
         self.time_embedder = _TwoLinears(freq_dim, width)
-        self.time_proj = nn.Linear(width, 6 * width)
+        self.time_proj = Linear(width, 6 * width)
         self.text_embedder = _TwoLinears(text_dim, width)
 
     def time(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,28 +211,15 @@ class ConditionEmbedder(nn.Module):
         return embedder.linear_2(F.gelu(embedder.linear_1(prompt), approximate="tanh"))
 
 
-class EmbodimentLinear(nn.Module):
-    """A linear layer with one weight per embodiment, stored (embodiment, in, out)."""
-
-    def __init__(self, inputs: int, outputs: int, embodiments: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(embodiments, inputs, outputs))
-        self.bias = nn.Parameter(torch.zeros(embodiments, outputs))
-
-    def forward(self, x: Tensor, embodiment: int = 0) -> Tensor:
-        """(..., n, in) -> (..., n, out); inference uses embodiment 0."""
-        return x @ self.weight[embodiment] + self.bias[embodiment]
-
-
 class ActionEncoder(nn.Module):
-    """State or action values -> tokens."""
+    """State or action values -> tokens. `in_proj` is embodiment 0's, the one that inference uses."""
 
-    def __init__(self, channels: int, width: int, embodiments: int) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         inner, outer = ACTION_INNER
-        self.in_proj = EmbodimentLinear(channels, inner, embodiments)
-        self.mid_proj = nn.Linear(inner, outer)
-        self.out_proj = nn.Linear(outer, width)
+        self.in_proj = Linear(channels, inner)
+        self.mid_proj = Linear(inner, outer)
+        self.out_proj = Linear(outer, width)
 
     def forward(self, values: Tensor) -> Tensor:
         """(..., n, channels) -> (..., n, width)."""
@@ -222,14 +227,14 @@ class ActionEncoder(nn.Module):
 
 
 class ActionDecoder(nn.Module):
-    """Tokens -> action velocity."""
+    """Tokens -> action velocity. `out_proj` is embodiment 0's."""
 
-    def __init__(self, width: int, channels: int, embodiments: int) -> None:
+    def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         inner, outer = ACTION_INNER
-        self.in_proj = nn.Linear(width, outer)
-        self.mid_proj = nn.Linear(outer, inner)
-        self.out_proj = EmbodimentLinear(inner, channels, embodiments)
+        self.in_proj = Linear(width, outer)
+        self.mid_proj = Linear(outer, inner)
+        self.out_proj = Linear(inner, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., n, width) -> (..., n, channels)."""

@@ -43,8 +43,13 @@ def load_prompt(path: Path, *, length: int, width: int) -> tuple[Tensor, str | N
     if not torch.isfinite(tensor).all():
         raise CheckpointError(f"{path}: embedding has NaN or infinite values; compute it again")
     tokens = tensor.shape[0]
-    padded = torch.nn.functional.pad(tensor[:length], (0, 0, 0, max(0, length - tokens)))
-    return padded.contiguous(), f"{path}: {tokens} tokens cut to {length}" if tokens > length else None
+    return pad_prompt(tensor, length), f"{path}: {tokens} tokens cut to {length}" if tokens > length else None
+
+
+def pad_prompt(embedding: Tensor, length: int) -> Tensor:
+    """(tokens, width) cut or padded with zeros to (length, width)."""
+    missing = max(0, length - embedding.shape[0])
+    return torch.nn.functional.pad(embedding[:length], (0, 0, 0, missing)).contiguous()
 
 
 def _read(path: Path) -> Tensor:

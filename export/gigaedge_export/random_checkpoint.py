@@ -1,11 +1,13 @@
 """A random checkpoint in the upstream layout, of any size: for the demo, tests and benchmarks.
 
-The network is untrained: its actions are noise within the ranges of its `norm_stats.json`.
+The network is untrained: its actions are noise within the ranges of its `norm_stats.json`. Tensors are drawn and
+written a shard at a time, so that a checkpoint of full size needs no more memory than a shard.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,15 @@ from torch import Tensor
 
 from gigaedge.files import atomic_directory
 from gigaedge.robot import ARM_DIM, DIM_UNITS, JOINTS, ROBOT_DIM, SIDES
+from gigaedge_export import transformer as transformer_module
+from gigaedge_export import vae as vae_module
 from gigaedge_export.config import CLASS_NAMES, Generation, TransformerConfig, VaeConfig
+from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.transformer import WorldActionTransformer
-from gigaedge_export.vae import FirstFrameVae, checkpoint_shapes
+from gigaedge_export.vae import FirstFrameVae
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = "diffusion_pytorch_model"
+"""Stem of upstream's file names."""
 PROMPT = "prompt.safetensors"
 HOME = (0.0, 1.3, -1.2, 0.0, 0.6, 0.0, 0.03)
 """A comfortable pose: elbow up, gripper level and half open (6 joints rad, gripper m)."""
@@ -48,6 +54,21 @@ class Sizes:
     freq_dim: int = 32
 
 
+FULL_SIZE = Sizes(
+    layers=30,
+    heads=24,
+    head_dim=128,
+    ffn=14336,
+    text_dim=4096,
+    action_expert=1024,
+    action_ffn=4096,
+    embodiments=4,
+    vae_base=160,
+    freq_dim=256,
+)
+"""Sizes of the published checkpoints: 5.0 B weights as GWP-0, 6.1 B as GWP-0.5."""
+
+
 def write_random_checkpoint(
     out: Path,
     generation: Generation,
@@ -55,30 +76,49 @@ def write_random_checkpoint(
     *,
     seed: int = 0,
     smooth: bool = False,
+    dtype: torch.dtype = torch.float32,
+    shard_bytes: int | None = None,
     replace: bool = False,
+    progress: Progress = QUIET,
 ) -> None:
     """Write `transformer/`, `vae/`, `norm_stats.json` and a prompt embedding into `out`.
 
     `smooth` sets the action encoder and decoder so that the flow forgets its noise: neighbouring actions come out
-    alike, as a trained policy's do, and an arm can follow them.
+    alike, as a trained policy's do, and an arm can follow them. `shard_bytes` splits the transformer's weights into
+    files of about that size with an index, as upstream's are; `dtype` is the transformer's, the VAE stays fp32.
     """
     random = torch.Generator().manual_seed(seed)
-    transformer_config = _transformer_config(generation, sizes)
-    vae_config = _vae_config(sizes)
-    transformer = WorldActionTransformer(TransformerConfig.model_validate(transformer_config))
-    shapes = {name: tensor.shape for name, tensor in transformer.state_dict().items()}
-    vae_shapes = checkpoint_shapes(FirstFrameVae(VaeConfig.model_validate(vae_config)))
-    weights = _random_tensors(shapes, random)
-    if smooth:
-        _forget_noise(weights)
+    configs = {"transformer": _transformer_config(generation, sizes), "vae": _vae_config(sizes)}
+    with torch.device("meta"):
+        transformer = WorldActionTransformer(TransformerConfig.model_validate(configs["transformer"]))
+        vae = FirstFrameVae(VaeConfig.model_validate(configs["vae"]))
+    shapes = {
+        "transformer": transformer_module.checkpoint_shapes(transformer),
+        "vae": vae_module.checkpoint_shapes(vae),
+    }
+    passing = _passing_values(shapes["transformer"]) if smooth else {}
     with atomic_directory(out, replace=replace) as folder:
-        for part, config, tensors in (
-            ("transformer", transformer_config, weights),
-            ("vae", vae_config, _random_tensors(vae_shapes, random)),
-        ):
+        for part, config in configs.items():
             (folder / part).mkdir()
             (folder / part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            save_file(tensors, folder / part / WEIGHTS, metadata={"format": "pt"})
+            kind = dtype if part == "transformer" else torch.float32
+            count = sum(shape.numel() for shape in shapes[part].values())
+            progress(f"drawing the {part}", count * kind.itemsize)
+            limit = shard_bytes if part == "transformer" else None
+            groups = list(_groups(shapes[part], limit, kind.itemsize))
+            shard_of: dict[str, str] = {}
+            for index, names in enumerate(groups, start=1):
+                file = WEIGHTS + (f"-{index:05d}-of-{len(groups):05d}" if limit else "") + ".safetensors"
+                tensors = {}
+                for name in names:
+                    tensor = _random(name, shapes[part][name], random)
+                    tensors[name] = passing.get(name, tensor).to(kind).contiguous()
+                    progress.advance(tensor.numel() * kind.itemsize)
+                save_file(tensors, folder / part / file, metadata={"format": "pt"})
+                shard_of |= dict.fromkeys(names, file)
+            if limit:
+                index_text = json.dumps({"metadata": {}, "weight_map": shard_of}, indent=1)
+                (folder / part / f"{WEIGHTS}.safetensors.index.json").write_text(index_text, encoding="utf-8")
         stats = json.dumps(
             {"norm_stats": _norm_stats(sizes.action_channels, SMOOTH_REACH if smooth else NOISY_REACH)},
             indent=1,
@@ -130,9 +170,18 @@ def _vae_config(sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _random_tensors(shapes: dict[str, torch.Size], random: torch.Generator) -> dict[str, Tensor]:
-    """Weights that keep activations near unit size; gains near one, offsets near zero."""
-    return {name: _random(name, shape, random) for name, shape in shapes.items()}
+def _groups(shapes: Mapping[str, torch.Size], limit: int | None, itemsize: int) -> Iterator[list[str]]:
+    """Names in order, in groups of at most `limit` bytes (or one tensor)."""
+    group: list[str] = []
+    used = 0
+    for name, shape in shapes.items():
+        size = shape.numel() * itemsize
+        if limit and group and used + size > limit:
+            yield group
+            group, used = [], 0
+        group.append(name)
+        used += size
+    yield group
 
 
 def _random(name: str, shape: torch.Size, random: torch.Generator) -> Tensor:
@@ -145,14 +194,14 @@ def _random(name: str, shape: torch.Size, random: torch.Generator) -> Tensor:
     return noise / fan_in**0.5
 
 
-def _forget_noise(tensors: dict[str, Tensor]) -> None:
-    """Make the action velocity k * x plus what the blocks add, so that the flow contracts x by about exp(-k).
+def _passing_values(shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Action encoder and decoder whose velocity is k * x plus what the blocks add: the flow contracts x by exp(-k).
 
     GELU(z) - GELU(-z) = z, so pairs of hidden units with opposite signs pass a value through an MLP unchanged. Two
     large opposite offsets keep the output norm from rescaling it, and `gain` keeps what the blocks add small.
     """
     contraction, gain, offset = 4.0, 32.0, 160.0
-    width = tensors["action_encoder.out_proj.weight"].shape[0]
+    width = shapes["action_encoder.out_proj.weight"][0]
     # The norm takes the mean out, so few of its channels may carry values: the padding passes nothing.
     one = torch.eye(min(ROBOT_DIM, width - 2))
     pair = torch.cat((one, -one))
@@ -164,12 +213,13 @@ def _forget_noise(tensors: dict[str, Tensor]) -> None:
         "action_decoder.mid_proj": pair @ pair.T,
         "action_decoder.out_proj": pair,
     }
+    tensors: dict[str, Tensor] = {}
     for name, values in layers.items():
-        weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
-        weight.zero_()
-        bias.zero_()
+        weight = torch.zeros(shapes[f"{name}.weight"])
         weight[..., : values.shape[0], : values.shape[1]] = values
+        tensors |= {f"{name}.weight": weight, f"{name}.bias": torch.zeros(shapes[f"{name}.bias"])}
     tensors["action_encoder.out_proj.bias"][-2:] = torch.tensor([offset, -offset])
+    return tensors
 
 
 def _norm_stats(channels: int, action_reach: float) -> dict[str, dict[str, list[float]]]:

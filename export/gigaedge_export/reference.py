@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gigaedge.robot import DELTA_MASK, ROBOT_DIM
-from gigaedge_export.export import LoadedCheckpoint
+from gigaedge_export.checkpoint import LoadedCheckpoint
 from gigaedge_export.graphs import RANGE_FLOOR
 from gigaedge_export.joint import joint_forward
 from gigaedge_export.layers import KeyValue

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import STEPS
 from gigaedge.errors import GigaedgeError
-from gigaedge_export.trace import SHARED_PREFIXES
+from gigaedge_export.weights import SHARED
 
 STAGES = ("text", "context", "step")
 
@@ -84,7 +84,7 @@ def _qualify(graph: ir.Graph, stage: str) -> None:
     """Put the stage before every name that another graph may have, too."""
     keep = {value.name for value in (*graph.inputs, *graph.outputs)}
     values = [output for node in graph for output in node.outputs]
-    values += [value for name, value in graph.initializers.items() if not name.startswith(SHARED_PREFIXES)]
+    values += [value for name, value in graph.initializers.items() if not name.startswith(SHARED)]
     for value in values:
         if value.name and value.name not in keep:
             value.name = f"{stage}.{value.name}"

@@ -1,38 +1,30 @@
-"""Traced modules -> ONNX graphs that share one weights file.
+"""A graph module -> an fp32 ONNX graph, without reading a weight.
 
-Parameters keep the checkpoint's names, so a weight that two graphs use is stored once. The weights file is
-safetensors and at the same time the graphs' external data: ONNX takes an offset into any file of the same folder.
+The checkpoint's weights lie memory-mapped under the module, and tracing only looks at their shapes. While the graph is
+simplified they are parked as its inputs, where no rewrite can read or fold them; afterwards they are initializers whose
+values are made when the file is written. Parameters keep the checkpoint's names, so that graphs can share them.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-import struct
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
-from numpy.typing import NDArray
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-from safetensors.numpy import save_file
+from torch import Tensor
 
 from gigaedge.bundle import TensorInfo
 from gigaedge.errors import GigaedgeError
 from gigaedge_export.graphs import Graph
-
-WEIGHTS_FILE = "weights.safetensors"
-SHARED_PREFIXES = ("transformer.", "vae.")
-"""Names with these come from the checkpoint and mean the same weight in every graph."""
-INLINE_BYTES = 1024
-"""Constants up to this size stay inside the graph."""
-
-_LAYER = re.compile(r"\bblocks\.(\d+)$")
+from gigaedge_export.places import place
+from gigaedge_export.quantize import as_type
 
 
 def trace(graph: Graph, opset: int) -> ir.Model:
@@ -51,12 +43,17 @@ def trace(graph: Graph, opset: int) -> ir.Model:
                 output_names=graph.output_names(),
                 opset_version=opset,
                 dynamo=True,
+                optimize=False,
                 verbose=False,
             )
+            if program is None:
+                raise GigaedgeError(f"the {graph.stage} graph could not be traced")
+            weights = {name: tensor for name, tensor in graph.named_parameters() if tensor.ndim > 1}
+            _park(program.model, weights)
+            program.optimize()
+            _unpark(program.model, weights)
     finally:
         exporter_log.setLevel(level)
-    if program is None:
-        raise GigaedgeError(f"the {graph.stage} graph could not be traced")
     model = program.model
     _name_nodes(model, graph.stage)
     ClearMetadataAndDocStringPass()(model)
@@ -65,22 +62,44 @@ def trace(graph: Graph, opset: int) -> ir.Model:
     return model
 
 
+def _park(model: ir.Model, weights: Mapping[str, Tensor]) -> None:
+    """Make inputs of the weights."""
+    for name in list(model.graph.initializers):
+        if name in weights:
+            model.graph.inputs.append(model.graph.initializers.pop(name))
+
+
+def _unpark(model: ir.Model, weights: Mapping[str, Tensor]) -> None:
+    """Make fp32 initializers of the parked weights, in place of their conversions."""
+    for parked in [value for value in model.graph.inputs if value.name in weights]:
+        model.graph.inputs.remove(parked)
+        name, weight = str(parked.name), weights[str(parked.name)]
+        shape = ir.Shape(weight.shape)
+        value = ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=shape)
+        make = partial(_as_tensor, name, weight)
+        value.const_value = ir.LazyTensor(make, ir.DataType.FLOAT, shape, name=name)
+        for node in list(parked.consumers()):
+            if node.op_type == "Cast":
+                node.outputs[0].replace_all_uses_with(value)
+                model.graph.remove(node, safe=True)
+        parked.replace_all_uses_with(value)
+        model.graph.register_initializer(value)
+
+
+def _as_tensor(name: str, weight: Tensor) -> ir.TensorProtocol:
+    return ir.tensor(as_type(weight, np.float32), name=name)
+
+
 def _name_nodes(model: ir.Model, stage: str) -> None:
-    """`vae/...` for the encoder, else `STAGE/layerNN/...`, so that a profile sums per stage and layer."""
+    """`PLACE/OPERATOR_NUMBER`, so that a profile sums per stage, layer and module."""
     where = stage
     for index, node in enumerate(model.graph):
         scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
         if scopes is not None:  # a node that a rewrite made has none and belongs to its predecessor's place
-            where = _place(scopes, stage)
+            # From the graph module inwards; the last is the node's own name.
+            *modules, _ = re.findall(r"'([^']*)'", scopes)
+            where = place(stage, modules[-1])
         node.name = f"{where}/{node.op_type}_{index}"
-
-
-def _place(scopes: str, stage: str) -> str:
-    names = re.findall(r"'([^']*)'", scopes)
-    if "vae" in names:
-        return "vae"
-    layers = [match for match in map(_LAYER.search, names) if match]
-    return f"{stage}/layer{int(layers[0].group(1)):02d}" if layers else stage
 
 
 def signature(model: ir.Model) -> tuple[dict[str, TensorInfo], dict[str, TensorInfo]]:
@@ -96,55 +115,3 @@ def signature(model: ir.Model) -> tuple[dict[str, TensorInfo], dict[str, TensorI
         }
 
     return describe(model.graph.inputs), describe(model.graph.outputs)
-
-
-def save_graphs(models: Mapping[Any, ir.Model], folder: Path) -> int:
-    """Write WEIGHTS_FILE and `NAME.onnx` for every model; return the number of stored weights."""
-    tensors: dict[str, NDArray[Any]] = {}
-    keys: dict[tuple[str, str], str] = {}
-    for stage, model in models.items():
-        for name, value in model.graph.initializers.items():
-            tensor = value.const_value
-            if tensor is None or tensor.nbytes <= INLINE_BYTES:
-                continue
-            # Names that tracing invents (constants) mean nothing beyond their graph.
-            key = name if name.startswith(SHARED_PREFIXES) else f"{stage}.{name}"
-            array = tensor.numpy()
-            if key in tensors and not np.array_equal(tensors[key], array):
-                raise GigaedgeError(f"{key} differs between two graphs; this is a defect of the exporter")
-            tensors[key] = array
-            keys[stage, name] = key
-    path = folder / WEIGHTS_FILE
-    save_file(tensors, path, metadata={"format": "gigaedge"})
-    path.chmod(0o644)
-    offsets = _offsets(path)
-    for stage, model in models.items():
-        for name, value in model.graph.initializers.items():
-            stored = keys.get((stage, name))
-            if stored is not None and value.const_value is not None:
-                start, length = offsets[stored]
-                value.const_value = ir.ExternalTensor(
-                    WEIGHTS_FILE,
-                    start,
-                    length,
-                    value.const_value.dtype,
-                    shape=ir.Shape(value.const_value.shape.numpy()),
-                    name=name,
-                    base_dir=folder,
-                )
-        ir.save(model, folder / f"{stage}.onnx")
-    return sum(array.size for array in tensors.values())
-
-
-def _offsets(path: Path) -> dict[str, tuple[int, int]]:
-    """Absolute offset and length of every tensor of a safetensors file."""
-    with path.open("rb") as file:
-        (header_bytes,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(header_bytes))
-    start = 8 + header_bytes
-    return {
-        name: (start + begin, end - begin)
-        for name, entry in header.items()
-        if name != "__metadata__"
-        for begin, end in [entry["data_offsets"]]
-    }

@@ -23,6 +23,7 @@ from gigaedge_export.layers import (
     ConditionEmbedder,
     Expert,
     KeyValue,
+    Linear,
     Modulation,
     Rotary,
     adaptive_norm,
@@ -118,18 +119,18 @@ class WorldActionTransformer(nn.Module):
         self.config = config
         c = config
         expert_sizes = (c.num_attention_heads, c.attention_head_dim, c.eps)
-        self.patch_embedding = nn.Conv3d(c.in_channels, c.width, c.patch_size, c.patch_size)
+        self.patch_embedding = Linear(c.in_channels * c.patch_size[1] * c.patch_size[2], c.width)
         self.condition_embedder = ConditionEmbedder(c.width, c.freq_dim, c.text_dim)
         self.scale_shift_table = nn.Parameter(torch.zeros(1, 2, c.width))
-        self.proj_out = nn.Linear(c.width, c.out_channels * c.patch_size[1] * c.patch_size[2])
+        self.proj_out = Linear(c.width, c.out_channels * c.patch_size[1] * c.patch_size[2])
         action_width = c.action_expert_dim or c.width
-        self.action_encoder = ActionEncoder(c.in_action_channels, action_width, c.num_embodiments)
-        self.action_decoder = ActionDecoder(action_width, c.in_action_channels, c.num_embodiments)
+        self.action_encoder = ActionEncoder(c.in_action_channels, action_width)
+        self.action_decoder = ActionDecoder(action_width, c.in_action_channels)
         blocks: list[Block]
         if c.action_expert_dim is None or c.action_ffn_dim is None:
             blocks = [DenseBlock(c.width, c.ffn_dim, *expert_sizes) for _ in range(c.num_layers)]
         else:
-            self.state_encoder = ActionEncoder(c.in_action_channels, action_width, c.num_embodiments)
+            self.state_encoder = ActionEncoder(c.in_action_channels, action_width)
             self.action_condition_embedder = ConditionEmbedder(action_width, c.freq_dim, c.text_dim)
             self.action_scale_shift_table = nn.Parameter(torch.zeros(1, 2, action_width))
             blocks = [
@@ -201,9 +202,11 @@ class WorldActionTransformer(nn.Module):
         axes = patches.ndim - 6
         order = [*range(axes), axes + 1, axes + 2, axes + 4, axes, axes + 3, axes + 5]
         flat = patches.permute(order).flatten(-3).flatten(-4, -2)
-        weight, bias = self.patch_embedding.weight.flatten(1), self.patch_embedding.bias
-        tokens = nn.functional.linear(flat, weight, bias)
-        return Group(self.image_expert, tokens, self.image_rotary(first_frame, frames, height, width))
+        return Group(
+            self.image_expert,
+            self.patch_embedding(flat),
+            self.image_rotary(first_frame, frames, height, width),
+        )
 
     def step_rotary(self, first: int, count: int) -> Rotary:
         """Rotary tables of state (position 0) and actions (1, 2, ...)."""
@@ -238,3 +241,28 @@ class WorldActionTransformer(nn.Module):
         axes = cells.ndim - 6
         order = [*range(axes), axes + 5, axes, axes + 1, axes + 3, axes + 2, axes + 4]
         return cells.permute(order).flatten(-2).flatten(-3, -2)
+
+
+EMBODIMENT_LAYERS = ("action_encoder.in_proj", "state_encoder.in_proj", "action_decoder.out_proj")
+"""Stored with one weight per embodiment, (embodiment, in, out); inference uses embodiment 0."""
+
+
+def checkpoint_shapes(model: WorldActionTransformer) -> dict[str, torch.Size]:
+    """The shapes a checkpoint must have."""
+    c = model.config
+    shapes = {}
+    for name, tensor in model.state_dict().items():
+        shape = tensor.shape
+        if name.startswith(EMBODIMENT_LAYERS):
+            shape = torch.Size((c.num_embodiments, *reversed(shape)))
+        elif name == "patch_embedding.weight":  # a convolution whose stride is its kernel
+            shape = torch.Size((c.width, c.in_channels, *c.patch_size))
+        shapes[name] = shape
+    return shapes
+
+
+def fold(name: str, tensor: Tensor) -> Tensor:
+    """A stored tensor as this module wants it, as a view."""
+    if name.startswith(EMBODIMENT_LAYERS):
+        return tensor[0].T if tensor.ndim == 3 else tensor[0]
+    return tensor.flatten(1) if name == "patch_embedding.weight" else tensor

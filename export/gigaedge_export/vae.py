@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigaedge_export.config import VaeConfig
-from gigaedge_export.layers import KeyValue, attend
+from gigaedge_export.layers import Conv2d, KeyValue, attend
 
 
 class ChannelNorm(nn.Module):
@@ -34,10 +34,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.norm1 = ChannelNorm(inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv1 = Conv2d(inputs, outputs, 3, padding=1)
         self.norm2 = ChannelNorm(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.conv2 = Conv2d(outputs, outputs, 3, padding=1)
+        self.conv_shortcut = Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, inputs, h, w) -> (1, outputs, h, w)."""
@@ -52,8 +52,8 @@ class AttentionBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm = ChannelNorm(channels)
-        self.to_qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.proj = nn.Conv2d(channels, channels, 1)
+        self.to_qkv = Conv2d(channels, 3 * channels, 1)
+        self.proj = Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape."""
@@ -68,7 +68,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.resample = nn.ModuleDict({"1": nn.Conv2d(channels, channels, 3, stride=2)})
+        self.resample = nn.ModuleDict({"1": Conv2d(channels, channels, 3, stride=2)})
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, C, h, w) -> (1, C, h/2, w/2)."""
@@ -126,7 +126,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = [config.base_dim, *(config.base_dim * m for m in config.dim_mult)]
         last = len(config.dim_mult) - 1
-        self.conv_in = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        self.conv_in = Conv2d(config.in_channels, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
             [
                 DownBlock(
@@ -141,7 +141,7 @@ class Encoder(nn.Module):
         )
         self.mid_block = MidBlock(widths[-1])
         self.norm_out = ChannelNorm(widths[-1])
-        self.conv_out = nn.Conv2d(widths[-1], 2 * config.z_dim, 3, padding=1)
+        self.conv_out = Conv2d(widths[-1], 2 * config.z_dim, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -158,7 +158,7 @@ class FirstFrameVae(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.quant_conv = nn.Conv2d(2 * config.z_dim, config.z_dim, 1)
+        self.quant_conv = Conv2d(2 * config.z_dim, config.z_dim, 1)
         """Folded: the mean half of the stored layer, then (z - latents_mean) / latents_std."""
 
     def forward(self, picture: Tensor) -> Tensor:

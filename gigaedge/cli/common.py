@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +14,16 @@ import typer
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn, TaskID
+
     from gigaedge.fidelity import Check
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace --out when it exists.")]
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder.", show_default=False)]
+
+FILE_WIDTH = 1000
+"""Columns where the output is no terminal: tables are not folded there."""
 
 
 @contextmanager
@@ -33,13 +39,16 @@ def needs(extra: str) -> Iterator[None]:
 
 @contextmanager
 def progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr; call the result with what begins now."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    """A bar on stderr over `total` things; call the result with what begins now."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    columns = (
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+    )
+    with _bar((*columns, TimeRemainingColumn()), quiet) as bar:
         task = bar.add_task("", total=total)
         started = 0
 
@@ -49,6 +58,50 @@ def progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
             started += 1
 
         yield begin
+
+
+class StageProgress:
+    """A bar for the stage that is under way, over its bytes, with its rate and the time left."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None
+
+    def __call__(self, what: str, total: int = 0) -> None:
+        """A stage begins; `total` is its amount of work, or 0 when it is not known."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(what, total=total or None)
+
+    def advance(self, amount: int) -> None:
+        """More of the stage's work is done."""
+        if self._task is not None:
+            self._bar.advance(self._task, amount)
+
+
+@contextmanager
+def stage_progress(quiet: bool) -> Iterator[StageProgress]:
+    """Bars on stderr for work in stages of very different lengths."""
+    from rich.progress import (
+        BarColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TransferSpeedColumn())
+    with _bar((*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()), quiet) as bar:
+        yield StageProgress(bar)
+
+
+def _bar(columns: Sequence[ProgressColumn], quiet: bool) -> Progress:
+    """Nothing is drawn where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
 
 
 def print_json(data: Any) -> None:
@@ -66,7 +119,10 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
         table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=True).print(table)
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        console.width = FILE_WIDTH
+    console.print(table)
 
 
 def report_checks(title: str, checks: list[Check], tolerance: float, as_json: bool) -> bool:
@@ -74,7 +130,8 @@ def report_checks(title: str, checks: list[Check], tolerance: float, as_json: bo
     passed = all(check.passed for check in checks)
     if as_json:
         stages = [{**check.row.model_dump(), "passed": check.passed} for check in checks]
-        print_json({"passed": passed, "tolerance": tolerance, "stages": stages})
+        gate = tolerance if math.isfinite(tolerance) else None
+        print_json({"passed": passed, "tolerance": gate, "stages": stages})
     else:
         rows = [
             [

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 import gigaedge
-from gigaedge.cli.common import JsonOption, needs, print_json, progress
-from gigaedge.cli.export import EXPORT_STEPS, describe, write_bundle
+from gigaedge.cli.common import JsonOption, needs, print_json, stage_progress
+from gigaedge.cli.export import describe, write_bundle
 from gigaedge.cli.run import INTERRUPTED, parse_duration, print_run, run_with_progress
 
 SITE = """\
@@ -74,13 +74,13 @@ def demo_command(
 def make_demo_bundle(out: Path, generation: Literal["GWP-0", "GWP-0.5"], *, quiet: bool) -> Path:
     """Write `out`/checkpoint and `out`/bundle, verified; returns the bundle."""
     with needs("export,cpu"):
-        from gigaedge_export.checkpoint import CheckpointPaths
-        from gigaedge_export.export import ExportOptions, load_checkpoint
+        from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
+        from gigaedge_export.export import ExportOptions
         from gigaedge_export.random_checkpoint import PROMPT, Sizes, write_random_checkpoint
 
     out.mkdir(parents=True, exist_ok=True)
     checkpoint, bundle = out / "checkpoint", out / "bundle"
-    with progress(EXPORT_STEPS + 1, quiet) as begin:
+    with stage_progress(quiet) as begin:
         begin("making a random checkpoint")
         write_random_checkpoint(checkpoint, generation, Sizes(), smooth=True, replace=True)
         loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), begin)

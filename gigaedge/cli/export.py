@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,16 +16,16 @@ from gigaedge.cli.common import (
     parse_pair,
     print_json,
     print_notices,
-    progress,
+    stage_progress,
 )
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
     from gigaedge.bundle import Manifest
-    from gigaedge_export.export import ExportOptions, LoadedCheckpoint
-
-EXPORT_STEPS = 8
-"""Lines of progress an export with verification reports."""
+    from gigaedge.cli.common import StageProgress
+    from gigaedge_export.checkpoint import LoadedCheckpoint
+    from gigaedge_export.export import ExportOptions
+    from gigaedge_export.ranges import Sample
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,12 @@ def register(app: typer.Typer) -> None:
     app.command("export", epilog=_EXAMPLE)(export_command)
 
 
-_EXAMPLE = "Example: `gigaedge export --checkpoint ckpt --prompt bowl=bowl.pt --steps 10,5 --out bundle`"
+_EXAMPLE = (
+    "Example: `gigaedge export --checkpoint ckpt --prompt bowl=bowl.pt --steps 10,5 "
+    "--precision int8 --target cuda --out bundle`"
+)
+VERIFY_WEIGHTS = 500_000_000
+"""ONNX Runtime on the CPU holds weights in fp32, some of them twice: 4 GB at this size."""
 
 
 def export_command(
@@ -63,7 +68,23 @@ def export_command(
         Literal["bf16", "exact"],
         typer.Option(help="bf16 rounds them as in upstream's training; exact does not."),
     ] = "bf16",
-    precision: Annotated[Literal["fp32"], typer.Option(help="Storage of the weights.")] = "fp32",
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8", "int4"],
+        typer.Option(help="Storage of the weights; every lossy one reports its error."),
+    ] = "fp32",
+    target: Annotated[
+        Literal["cpu", "cuda", "tensorrt"],
+        typer.Option(
+            help="What the bundle is for: int8 is dynamic on cpu, weight-only on cuda, calibrated Q/DQ on tensorrt."
+        ),
+    ] = "cpu",
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML with `rules`, a list of {match: PLACE, precision: P}.")
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Observations (a .safetensors, or a folder of them) to measure activations on."),
+    ] = None,
     layout: Annotated[
         Literal["split", "single"],
         typer.Option(help="split: a graph per stage, fastest; single: one graph that any program can call."),
@@ -72,16 +93,21 @@ def export_command(
         int, typer.Option(help="ONNX opset; 20 for TensorRT before 10.14.", min=20, max=23)
     ] = 23,
     verify: Annotated[
-        bool, typer.Option(help="Compare the bundle with PyTorch before it is put in place.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            help="Compare the bundle with PyTorch before it is put in place; default: up to 0.5 B weights.",
+            show_default=False,
+        ),
+    ] = None,
     force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Export a trained checkpoint to ONNX: trace, fold what is constant, verify against PyTorch, write a bundle."""
     with needs("export,cpu"):
-        from gigaedge.bundle import open_bundle
-        from gigaedge_export.checkpoint import CheckpointPaths
-        from gigaedge_export.export import ExportOptions, load_checkpoint
+        from gigaedge.bundle import read_manifest
+        from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
+        from gigaedge_export.export import ExportOptions
+        from gigaedge_export.recipe import Recipe, read_rules
     width, height = parse_size(view_size)
     options = ExportOptions(
         steps=parse_steps(steps),
@@ -95,6 +121,7 @@ def export_command(
         rate_hz=rate,
         opset=opset,
         layout=layout,
+        recipe=Recipe(precision, target, read_rules(recipe) if recipe else ()),
     )
     prompts: dict[str, Path] = {}
     for item in prompt or []:
@@ -103,11 +130,14 @@ def export_command(
             raise InputError(f"--prompt {name}: given twice; prompt names must differ")
         prompts[name] = Path(value)
     paths = CheckpointPaths.in_directory(checkpoint, transformer, vae, norm_stats)
-    with progress(EXPORT_STEPS, quiet=json) as begin:
+    with stage_progress(quiet=json) as begin:
         loaded = load_checkpoint(paths, begin)
-        notices = write_bundle(loaded, prompts, out, options, verify=verify, force=force, begin=begin)
+        samples = calibration_samples(calibration, loaded, options, prompts) if calibration else ()
+        notices = write_bundle(
+            loaded, prompts, out, options, samples=samples, verify=verify, force=force, begin=begin
+        )
     print_notices(notices)
-    manifest = open_bundle(out).manifest
+    manifest = read_manifest(out)
     if json:
         print_json({"bundle": str(out), **manifest.model_dump(mode="json", by_alias=True)})
     else:
@@ -120,23 +150,66 @@ def write_bundle(
     out: Path,
     options: ExportOptions,
     *,
-    verify: bool,
+    samples: Sequence[Sample] = (),
+    verify: bool | None = None,
     force: bool,
-    begin: Callable[[str], None],
+    begin: StageProgress,
 ) -> list[str]:
-    """Export; with `verify`, run the graphs against PyTorch first and keep nothing that disagrees."""
+    """Export; with `verify`, run the graphs against PyTorch first and keep no fp32 bundle that disagrees.
+
+    Without a word on it, that is done up to VERIFY_WEIGHTS, and a notice says where it was not.
+    """
     with needs("export,cpu"):
         from gigaedge.cli import proof
         from gigaedge_export.export import export_bundle
-    return export_bundle(
+    size = sum(parameter.numel() for parameter in loaded.transformer.parameters())
+    wanted = size <= VERIFY_WEIGHTS if verify is None else verify
+    notices = export_bundle(
         loaded,
         prompts,
         out,
         options,
+        samples=samples,
         replace=force,
         progress=begin,
-        prove=(lambda folder: proof.prove(folder, loaded)) if verify else None,
+        prove=(lambda folder: proof.prove(folder, loaded)) if wanted else None,
     )
+    if verify is None and not wanted:
+        notices.append(
+            f"not compared with PyTorch: ONNX Runtime would hold {size / 1e9:.1f} B weights in memory; where that is "
+            f"possible run `gigaedge verify {out} --checkpoint {loaded.paths.transformer.parent}`"
+        )
+    return notices
+
+
+def calibration_samples(
+    source: Path, loaded: LoadedCheckpoint, options: ExportOptions, prompts: dict[str, Path]
+) -> list[Sample]:
+    """Observations, as `gigaedge infer` reads them, with the composite made and the rest filled in.
+
+    An observation without a prompt is measured with the first one of the bundle, one without noise with noise of its
+    own.
+    """
+    with needs("robot,export,cpu"):
+        import numpy as np
+
+        from gigaedge.bundle import ViewInfo
+        from gigaedge.cli.observations import find_observations, read_observation
+        from gigaedge_export.prompts import load_prompt
+        from gigaedge_export.ranges import Sample
+    width, length = loaded.transformer.config.text_dim, options.prompt_length
+    view = ViewInfo(width=options.view_width, height=options.view_height, layout=options.view_layout)
+    samples = []
+    for index, file in enumerate(find_observations([source])):
+        observation = read_observation(file)
+        path = file if observation.prompt is not None else next(iter(prompts.values()), file)
+        prompt, _ = load_prompt(path, length=length, width=width)
+        noise = observation.noise
+        if noise is None:
+            shape = (options.chunk, loaded.transformer.config.in_action_channels)
+            noise = np.random.default_rng(index).standard_normal(shape, np.float32)
+        samples.append(Sample(observation.compose(view), observation.state, prompt.numpy(), noise))
+    return samples
 
 
 def describe(path: Path, manifest: Manifest) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,10 +18,10 @@ from gigaedge.cli.common import (
     print_table,
     report_checks,
 )
-from gigaedge.errors import CheckFailedError, InputError, ObservationError
-from gigaedge.robot import CAMERA_ROLES
+from gigaedge.errors import CheckFailedError, InputError
 
 if TYPE_CHECKING:
+    from gigaedge.bundle import LedgerInfo, PrecisionInfo
     from gigaedge_runtime.memory import MemoryUse
 
 
@@ -61,7 +62,7 @@ def inspect_command(
         ["model", f"{manifest.model.generation}, {manifest.model.parameters:,} weights"],
         ["written", f"{manifest.created} by gigaedge {manifest.gigaedge}, opset {manifest.opset}"],
         ["layout", manifest.layout],
-        ["precision", manifest.precision.recipe],
+        ["precision", describe_precision(manifest.precision)],
         [
             "sampler",
             f"steps: {counts}; shift {sampler.shift}, timesteps {sampler.timestep_rounding}",
@@ -82,16 +83,10 @@ def inspect_command(
             [f"fidelity: {row.stage}", f"relative L2 {row.relative_l2:.1e}, max abs {row.max_abs:.1e}"]
             for row in manifest.fidelity.stages
         ]
+    if manifest.ledger is not None:
+        rows += _ledger_rows(manifest.ledger)
     if memory is not None:
-        rows += [
-            ["memory: loaded", f"{memory.loaded / 1e6:.1f} MB"],
-            [
-                "memory: after a chunk",
-                f"{memory.first_chunk / 1e6:.1f} MB, {memory.ratio:.2f} x the weights at fp32 "
-                f"({memory.weights_fp32 / 1e6:.1f} MB)",
-            ],
-            ["memory: peak", f"{memory.peak / 1e6:.1f} MB"],
-        ]
+        rows += _memory_rows(memory)
     print_table(str(bundle), ["", ""], rows)
 
 
@@ -101,6 +96,36 @@ def _memory(bundle: Path) -> MemoryUse:
 
         from gigaedge_runtime.memory import measure_memory
     return measure_memory(bundle)
+
+
+def _memory_rows(memory: MemoryUse) -> list[list[str]]:
+    ratio = f"{memory.ratio:.2f} x the weights at fp32 ({memory.weights_fp32 / 1e6:.1f} MB)"
+    return [
+        ["memory: loaded", f"{memory.loaded / 1e6:.1f} MB"],
+        ["memory: after a chunk", f"{memory.first_chunk / 1e6:.1f} MB, {ratio}"],
+        ["memory: peak", f"{memory.peak / 1e6:.1f} MB"],
+    ]
+
+
+def _ledger_rows(ledger: LedgerInfo) -> list[list[str]]:
+    gates = [
+        f"{gate:g} {unit}"
+        for gate, unit in ((ledger.gate_degrees, "deg"), (ledger.gate_millimetres, "mm"))
+        if gate is not None
+    ]
+    asked = f"; gates at p95: {', '.join(gates)}" if gates else ""
+    return [
+        ["ledger", f"against {ledger.reference}, {ledger.chunks} chunks{asked}"],
+        *(
+            [
+                f"ledger: {row.steps} steps, {row.solver}",
+                f"p95 {row.joint_degrees.p95:.3g} deg, {row.fingertip_millimetres.p95:.3g} mm; "
+                f"{row.latency_milliseconds.p50:.1f} ms",
+            ]
+            for row in ledger.rows
+        ),
+        ["ledger: latency on", ledger.machine],
+    ]
 
 
 def infer_command(
@@ -136,27 +161,18 @@ def infer_command(
     with needs("robot,cpu"):
         import numpy as np
 
-        from gigaedge_runtime.compose import Compositor
+        from gigaedge.cli.observations import read_observation
         from gigaedge_runtime.policy import Observation, Policy
 
-    from gigaedge.files import read_tensors, write_tensors
+    from gigaedge.files import write_tensors
 
-    tensors = read_tensors(observation)
-    keys = [*(f"image.{role}" for role in CAMERA_ROLES), "state"]
-    missing = [key for key in keys if key not in tensors]
-    if missing:
-        raise ObservationError(f"{observation}: key {missing[0]} is missing; it needs {', '.join(keys)}")
+    recorded = read_observation(observation)
     policy = Policy.load(bundle, prompt=prompt, steps=steps, solver=solver, provider=provider, seed=seed)
-    if prompt is None and "prompt_embeds" in tensors:
-        policy.set_prompt_embedding(tensors["prompt_embeds"])
-    view = policy.manifest.view
-    images: dict[Any, Any] = {role: tensors[f"image.{role}"] for role in CAMERA_ROLES}
-    composite = Compositor((view.width, view.height), view.layout).compose(images)
-    noise = tensors.get("noise")
-    if noise is not None and noise.ndim == 3 and noise.shape[0] == 1:
-        noise = noise[0]
+    if prompt is None and recorded.prompt is not None:
+        policy.set_prompt_embedding(recorded.prompt)
+    composite = recorded.compose(policy.manifest.view)
     chunk = policy.chunk(
-        Observation(composite, tensors["state"], noise),
+        Observation(composite, recorded.state, recorded.noise),
         intermediate=intermediate,
     )
     if not np.isfinite(chunk.actions).all():
@@ -189,13 +205,21 @@ def verify_command(
         Path | None, typer.Option(help="Folder with a recording of upstream (io.safetensors).")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint the bundle was made from.")] = None,
-    tolerance: Annotated[float, typer.Option(help="Largest relative L2 that passes.", min=0.0)] = 1e-4,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest relative L2 of velocities that passes; default: fp32 1e-4 (of all stages), fp16 1e-2, "
+            "int8 3e-2, int4 none.",
+            min=0.0,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare a bundle stage by stage with upstream's recording or with PyTorch; exit 1 beyond the tolerance."""
     if (golden is None) == (checkpoint is None):
         raise InputError("verify needs either --golden DIR or --checkpoint DIR")
     with needs("robot,export,cpu" if checkpoint else "robot,cpu"):
+        from gigaedge.bundle import read_manifest
         from gigaedge.cli import proof
 
         if golden is not None:
@@ -206,14 +230,23 @@ def verify_command(
                     ["the joint forward is not compared: it needs PyTorch, and the checkpoint beside it"]
                 )
         else:
-            from gigaedge_export.checkpoint import CheckpointPaths
-            from gigaedge_export.export import load_checkpoint
+            from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
 
-            loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), lambda what: None)  # type: ignore[arg-type]
+            loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint))  # type: ignore[arg-type]
             checks = proof.against_checkpoint(bundle, loaded, tolerance)
             title = f"{bundle} against PyTorch"
-    if not report_checks(title, checks, tolerance, json):
+    gates = proof.Gates.of(read_manifest(bundle), tolerance)
+    if not report_checks(title, checks, gates.velocity, json):
         failed = next(check for check in checks if not check.passed)
         raise CheckFailedError(
-            f"{failed.row.stage}: relative L2 {failed.row.relative_l2:.1e} is beyond {tolerance:.0e}"
+            f"{failed.row.stage}: relative L2 {failed.row.relative_l2:.1e} is beyond {gates.velocity:.0e}"
         )
+
+
+def describe_precision(info: PrecisionInfo) -> str:
+    """What a bundle is stored in, what it is for, and how much of it stayed higher."""
+    reasons = Counter(
+        kept.reason if kept.reason in ("guard", "recipe") else "kept fp32" for kept in info.kept
+    )
+    kept = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    return f"{info.recipe} for {info.target}, activations {info.activations}" + (f" ({kept})" if kept else "")

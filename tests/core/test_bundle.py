@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gigaedge.bundle import open_bundle
+from gigaedge.bundle import open_bundle, read_manifest, write_manifest
 from gigaedge.errors import BundleError
 
 
@@ -104,3 +104,19 @@ def test_a_layout_has_its_graphs(bundle: Path) -> None:
     edit(bundle, layout="single")
     with pytest.raises(BundleError, match="layout single needs policy"):
         open_bundle(bundle)
+
+
+def test_a_manifest_is_replaced_whole_or_not_at_all(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (bundle / "manifest.json").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        with pytest.raises(OSError, match="no space left"):
+            write_manifest(bundle, read_manifest(bundle))
+    assert (bundle / "manifest.json").read_bytes() == before
+    assert len(list(bundle.iterdir())) == 6
+    write_manifest(bundle, read_manifest(bundle))
+    assert (bundle / "manifest.json").read_bytes() == before

@@ -38,7 +38,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     script = (
         "import sys; sys.argv = ['gigaedge', '--help']\n"
         "try:\n    from gigaedge.cli import main; main()\nexcept SystemExit: pass\n"
-        "heavy = {'numpy', 'torch', 'onnx', 'onnxruntime', 'cv2', 'pyrealsense2', 'piper_sdk'}\n"
+        "heavy = {'numpy', 'torch', 'onnx', 'onnxruntime', 'matplotlib', 'cv2', 'pyrealsense2', 'piper_sdk'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
@@ -51,6 +51,7 @@ def test_every_command_explains_itself() -> None:
         ["inspect"],
         ["infer"],
         ["verify"],
+        ["compare"],
         ["run"],
         ["demo"],
         ["calibrate", "cameras"],

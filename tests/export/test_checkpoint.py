@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from gigaedge.errors import CheckpointError
 from gigaedge_export.checkpoint import CheckpointPaths, load_norm_stats, load_transformer, load_vae
 from gigaedge_export.prompts import load_prompt
+from gigaedge_export.transformer import fold
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -40,8 +41,8 @@ def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], objec
 
 def test_loads(checkpoint: Path) -> None:
     paths = CheckpointPaths.in_directory(checkpoint)
-    assert load_transformer(paths.transformer).config.num_layers == 3
-    assert load_vae(paths.vae).config.z_dim == 48
+    assert load_transformer(paths.transformer)[0].config.num_layers == 3
+    assert load_vae(paths.vae)[0].config.z_dim == 48
     assert len(load_norm_stats(paths.norm_stats).action_q01) == 14
     assert set(paths.files()) == {
         "norm_stats.json",
@@ -62,17 +63,27 @@ def test_shards_are_read_through_their_index(checkpoint: Path) -> None:
     index = {"weight_map": {name: file for file, part in halves.items() for name in part}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / WEIGHTS).unlink()
-    loaded = load_transformer(folder).state_dict()
-    assert all(torch.equal(loaded[name], tensors[name]) for name in names)
+    loaded = load_transformer(folder)[0].state_dict()
+    assert all(torch.equal(loaded[name], fold(name, tensors[name])) for name in names)
     (folder / "b.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"shard b\.safetensors is missing"):
         load_transformer(folder)
 
 
-def test_bfloat16_weights_load_as_fp32(checkpoint: Path) -> None:
+def test_averaged_weights_serve_where_there_are_no_others(checkpoint: Path) -> None:
+    (checkpoint / "transformer").rename(checkpoint / "transformer_ema")
+    assert CheckpointPaths.in_directory(checkpoint).transformer == checkpoint / "transformer_ema"
+
+
+def test_bfloat16_weights_stay_in_their_file_and_compute_in_fp32(checkpoint: Path) -> None:
     folder = checkpoint / "transformer"
     edit_weights(folder, lambda t: t.update({name: v.bfloat16() for name, v in t.items()}))
-    assert load_transformer(folder).proj_out.weight.dtype == torch.float32
+    layer = load_transformer(folder)[0].proj_out
+    stored = load_file(folder / WEIGHTS)
+    assert (layer.weight.dtype, layer.bias.dtype) == (torch.bfloat16, torch.float32)
+    x = torch.randn(2, layer.in_features)
+    weight, bias = stored["proj_out.weight"].float(), stored["proj_out.bias"].float()
+    assert torch.equal(layer(x), torch.nn.functional.linear(x, weight, bias))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +121,7 @@ def test_a_wrong_config_is_named(
         (lambda t: t.update({"proj_out.bias": torch.zeros(3)}), r"proj_out.bias has shape \(3,\)"),
         (
             lambda t: t.update({"proj_out.bias": torch.zeros(192, dtype=torch.int8)}),
-            "is torch.int8, expected floating",
+            "is I8, expected floating",
         ),
     ],
 )

@@ -12,13 +12,9 @@ import pytest
 from gigaedge.bundle import open_bundle
 from gigaedge.cli import proof
 from gigaedge.errors import CheckFailedError, InputError
-from gigaedge_export.checkpoint import CheckpointPaths
-from gigaedge_export.export import ExportOptions, LoadedCheckpoint, export_bundle, load_checkpoint
+from gigaedge_export.checkpoint import CheckpointPaths, LoadedCheckpoint, load_checkpoint
+from gigaedge_export.export import ExportOptions, export_bundle
 from gigaedge_export.random_checkpoint import PROMPT, Sizes, write_random_checkpoint
-
-
-def quiet(what: str) -> None:
-    pass
 
 
 @pytest.mark.parametrize("timesteps", ["exact", "bf16"])
@@ -62,7 +58,7 @@ def test_other_sizes_agree_with_pytorch(
     tmp_path: Path, generation: str, sizes: Sizes, options: ExportOptions
 ) -> None:
     write_random_checkpoint(tmp_path / "c", generation, sizes)  # type: ignore[arg-type]
-    loaded = load_checkpoint(CheckpointPaths.in_directory(tmp_path / "c"), quiet)
+    loaded = load_checkpoint(CheckpointPaths.in_directory(tmp_path / "c"))
     out = tmp_path / "b"
     export_bundle(
         loaded, {"p": tmp_path / "c" / PROMPT}, out, options, prove=lambda folder: proof.prove(folder, loaded)
@@ -76,7 +72,7 @@ def test_other_sizes_agree_with_pytorch(
 
 @pytest.fixture(scope="module")
 def loaded(golden: Path) -> LoadedCheckpoint:
-    return load_checkpoint(CheckpointPaths.in_directory(golden), quiet)
+    return load_checkpoint(CheckpointPaths.in_directory(golden))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +124,7 @@ def test_verify_refuses_another_checkpoint(
     exported: Callable[..., Path], golden: Path, tmp_path: Path
 ) -> None:
     write_random_checkpoint(tmp_path / "c", "GWP-0.5", Sizes())
-    other = load_checkpoint(CheckpointPaths.in_directory(tmp_path / "c"), quiet)
+    other = load_checkpoint(CheckpointPaths.in_directory(tmp_path / "c"))
     with pytest.raises(InputError, match="was not made from this file"):
         proof.against_checkpoint(exported(golden.name), other)
 

@@ -24,7 +24,7 @@ def joint(golden: Path, io: dict[str, torch.Tensor], batch: int = 1) -> tuple[to
 
     with torch.no_grad():
         return joint_forward(
-            load_transformer(golden / "transformer"),
+            load_transformer(golden / "transformer")[0],
             reference=repeat(io["ref_latents"]),
             future=repeat(io["joint.future_latents"]),
             state=repeat(io["state_normalized"].unsqueeze(0)),
@@ -37,7 +37,7 @@ def joint(golden: Path, io: dict[str, torch.Tensor], batch: int = 1) -> tuple[to
 
 def test_the_folded_encoder_gives_the_recorded_latents(golden: Path, io: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
-        latents = load_vae(golden / "vae")(io["composite"])
+        latents = load_vae(golden / "vae")[0](io["composite"])
     assert compare("latents", latents.unsqueeze(0).numpy(), io["ref_latents"].numpy()).passed
 
 
@@ -61,7 +61,7 @@ def test_actions_do_not_see_the_future(golden: Path, io: dict[str, torch.Tensor]
 
 
 def test_the_joint_forward_can_be_trained(golden: Path, io: dict[str, torch.Tensor]) -> None:
-    model = load_transformer(golden / "transformer").requires_grad_(True)
+    model = load_transformer(golden / "transformer")[0].requires_grad_(True)
     output = joint_forward(
         model,
         reference=io["ref_latents"],

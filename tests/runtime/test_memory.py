@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gigaedge.errors import ProcessError
-from gigaedge_export.checkpoint import CheckpointPaths
-from gigaedge_export.export import ExportOptions, export_bundle, load_checkpoint
+from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
+from gigaedge_export.export import ExportOptions, export_bundle
 from gigaedge_export.random_checkpoint import PROMPT, Sizes, write_random_checkpoint
 from gigaedge_runtime.memory import measure_memory
 
@@ -21,7 +21,7 @@ LIMIT = 2.3
 def test_a_gwp0_policy_takes_little_more_than_two_copies_of_its_weights(tmp_path: Path, layout: str) -> None:
     sizes = Sizes(layers=5, heads=8, head_dim=64, ffn=2048, text_dim=256)
     write_random_checkpoint(tmp_path / "c", "GWP-0", sizes)
-    loaded = load_checkpoint(CheckpointPaths.in_directory(tmp_path / "c"), lambda what: None)
+    loaded = load_checkpoint(CheckpointPaths.in_directory(tmp_path / "c"))
     options = ExportOptions(steps=(2,), layout=layout)  # type: ignore[arg-type]
     export_bundle(loaded, {"p": tmp_path / "c" / PROMPT}, tmp_path / "b", options)
     use = measure_memory(tmp_path / "b")

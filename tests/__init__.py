@@ -1,0 +1,1 @@
+"""Tests; a package, so that tests share helpers by `from tests.x import y` whatever else is installed."""

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from gigaedge.pages import figure, page, paragraph, section, table, write_page
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Reader(HTMLParser):
+    """Checks that every element is closed in order; collects tags, ids, references and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "xlink:href", "src"):
+                self.references.append(value or "")
+            self.references += re.findall(r"url\(([^)]*)\)", value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def drawing(slope: float = 1.0) -> Figure:
+    fig = Figure(figsize=(4, 3), layout="constrained")
+    axes = fig.subplots()
+    axes.plot([0, 1], [0, slope], "o-", label="a < b")
+    axes.set_xlabel("time (s)")
+    axes.legend(frameon=False)
+    return fig
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    parts = [figure(drawing(), "rising", "a line"), figure(drawing(2), 'steep & "so"', 'a "steep" line')]
+    return page(
+        "a <b>", [section("numbers & more", paragraph("x < y"), table(["<n>", "v"], [["&", "1"]])), *parts]
+    )
+
+
+def test_a_page_is_well_formed_and_escaped(html: str) -> None:
+    read = Reader(html)
+    assert html.startswith("<!DOCTYPE html>")
+    assert {"h1", "h2", "table", "figure", "svg"} <= set(read.tags)
+    assert "b" not in read.tags
+    for text in ("a <b>", "numbers & more", "x < y", "<n>", 'steep & "so"'):
+        assert text in read.text
+
+
+def test_a_page_needs_nothing_from_outside(html: str) -> None:
+    read = Reader(html)
+    assert "script" not in read.tags
+    assert "link" not in read.tags
+    assert read.references
+    assert all(reference.startswith("#") for reference in read.references)
+
+
+def test_ids_are_unique_and_every_reference_has_one(html: str) -> None:
+    read = Reader(html)
+    assert len(read.ids) == len(set(read.ids))
+    assert {reference[1:] for reference in read.references} <= set(read.ids)
+
+
+def test_a_figure_is_deterministic_and_follows_the_colour_of_the_text() -> None:
+    first = figure(drawing(), "c", "alt")
+    assert first == figure(drawing(), "c", "alt")
+    assert first != figure(drawing(2), "c", "alt")
+    assert "#000000" not in first
+    assert "#ffffff" not in first
+    assert "currentColor" in first
+    assert "<metadata" not in first
+
+
+def test_a_page_is_written_whole(tmp_path: Path, html: str) -> None:
+    file = tmp_path / "reports" / "page.html"
+    write_page(file, html)
+    assert file.read_text(encoding="utf-8") == html
+    assert list(file.parent.iterdir()) == [file]
