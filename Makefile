@@ -35,7 +35,7 @@ clean:
 	rm -rf $(DEMO_VENV) $(TEST_VENV) $(DEMO_OUT) build dist
 
 $(DEMO_VENV)/.ready: EXTRAS := export,robot,$(ORT)
-$(TEST_VENV)/.ready: EXTRAS := export,robot,dataset,$(ORT),plots,dev
+$(TEST_VENV)/.ready: EXTRAS := export,robot,text,dataset,plots,$(ORT),dev
 
 %/.ready: pyproject.toml tools/system-packages.sh
 	sh tools/system-packages.sh venv $(PYTHON)

@@ -5,7 +5,7 @@
     BUNDLE/context.onnx          picture, state, text -> context keys and values   (once per chunk)
     BUNDLE/step.onnx             one sampler step                                  (N times per chunk)
     BUNDLE/weights.safetensors   the graphs' external data, each weight once
-    BUNDLE/prompts.safetensors   prompt embeddings by name
+    BUNDLE/prompts*.safetensors  prompt embeddings by name; `gigaedge prompt` puts a new file in its place
 
 Layout `single` has one BUNDLE/policy.onnx in place of the three graphs.
 `open_bundle` verifies schema, files and checksums before anything is run.
@@ -160,12 +160,22 @@ class ActionInfo(StateInfo):
     rtc_trained: bool = False
 
 
+class PromptText(_Part):
+    """Where an embedding came from that was made of a text."""
+
+    text: str
+    encoder: Sha256
+    """SHA-256 of the `text_encoder.json` of the encoder that made it."""
+
+
 class PromptsInfo(FileInfo):
     """Prompt embeddings, each float32 (length, width)."""
 
     names: Annotated[tuple[str, ...], Field(min_length=1)]
     length: int = Field(ge=1)
     width: int = Field(ge=1)
+    texts: dict[str, PromptText] = Field(default_factory=dict)
+    """By name, for the prompts that were made of a text."""
 
 
 class KeptInfo(_Part):

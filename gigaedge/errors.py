@@ -4,7 +4,7 @@
     +-- CheckFailedError           1   a comparison or a gate did not hold
     +-- InputError                 2   something a person wrote or passed is wrong
     |   +-- ConfigError            2   a site file
-    |   +-- BundleError            2   a policy bundle
+    |   +-- BundleError            2   a policy bundle or an exported text encoder
     |   +-- CheckpointError        2   a checkpoint, its statistics or a prompt embedding
     |   +-- DatasetError           2   a LeRobot dataset
     |   +-- ObservationError       2   an image or a state of the wrong shape, type or range
@@ -40,7 +40,7 @@ class ConfigError(InputError):
 
 
 class BundleError(InputError):
-    """A policy bundle is missing, damaged or of an unknown schema."""
+    """A policy bundle or an exported text encoder is missing, damaged or of an unknown schema."""
 
 
 class CheckpointError(InputError):

@@ -92,3 +92,64 @@ def record_cameras(private_home: Path) -> Callable[[Path, Picture, int, int], di
         return {role: folder / f"{role}.db3" for role in CAMERA_ROLES}
 
     return record
+
+
+SENTENCES = (
+    "put the bowl on the plate",
+    "pick up the red block with the left arm and put it into the bowl",
+    "fold the towel, then open the drawer with the right hand",
+    "close the drawer again and bring both arms back to where they started",
+)
+
+
+@pytest.fixture(scope="session")
+def umt5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random umT5 encoder in the diffusers layout, as wide as the golden checkpoints' text_dim.
+
+    Its tokenizer is trained on `SENTENCES`: <pad> 0, </s> 1, <unk> 2, as umT5's.
+    """
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    folder = tmp_path_factory.mktemp("umt5")
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(
+        vocab_size=150, special_tokens=special, unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer.enable_padding(length=512)  # a folder saved after use has this on
+    (folder / "tokenizer").mkdir()
+    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    config = UMT5Config(
+        vocab_size=256,
+        d_model=64,
+        d_kv=16,
+        d_ff=128,
+        num_layers=3,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        UMT5EncoderModel(config).save_pretrained(folder / "text_encoder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_encoder(umt5: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`text_encoder("fp32")` or `("int8")`: the tiny umT5, exported once each."""
+    from gigaedge_export.text_encoder import export_text_encoder
+
+    folder = tmp_path_factory.mktemp("encoders")
+
+    def export(precision: str) -> Path:
+        out = folder / precision
+        if not out.exists():
+            export_text_encoder(umt5, out, precision=precision)  # type: ignore[arg-type]
+        return out
+
+    return export

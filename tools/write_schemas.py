@@ -1,4 +1,4 @@
-"""Write the JSON schemas of the manifest and the site file into docs/."""
+"""Write the JSON schemas of the manifest, the site file and the text encoder into docs/."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from pathlib import Path
 
 from gigaedge.bundle import Manifest
 from gigaedge.site import Site
+from gigaedge.text_encoder import TextEncoderInfo
 
 DOCS = Path(__file__).parents[1] / "docs"
-MODELS = {"manifest.schema.json": Manifest, "site.schema.json": Site}
+MODELS = {
+    "manifest.schema.json": Manifest,
+    "site.schema.json": Site,
+    "text_encoder.schema.json": TextEncoderInfo,
+}
 
 
 def schemas() -> dict[str, str]:

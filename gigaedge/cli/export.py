@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,7 +24,7 @@ from gigaedge.cli.common import (
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
-    from gigaedge.bundle import Manifest
+    from gigaedge.bundle import Manifest, PromptText
     from gigaedge.cli.common import StageProgress
     from gigaedge_export.checkpoint import LoadedCheckpoint
     from gigaedge_export.export import ExportOptions
@@ -49,7 +52,15 @@ def export_command(
     prompt: Annotated[
         list[str] | None,
         typer.Option(
-            help="NAME=FILE, a .pt or .safetensors umT5 embedding; may be repeated.", show_default=False
+            help="NAME=FILE, a .pt or .safetensors umT5 embedding, or NAME=TEXT with --text-encoder; "
+            "may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    text_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            help="What embeds texts: a folder written by `gigaedge text-encoder`.", show_default=False
         ),
     ] = None,
     transformer: Annotated[Path | None, typer.Option(help="Transformer folder elsewhere.")] = None,
@@ -105,6 +116,7 @@ def export_command(
     """Export a trained checkpoint to ONNX: trace, fold what is constant, verify against PyTorch, write a bundle."""
     with needs("export,cpu"):
         from gigaedge.bundle import read_manifest
+        from gigaedge.prompts import record_texts
         from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
         from gigaedge_export.export import ExportOptions
         from gigaedge_export.recipe import Recipe, read_rules
@@ -123,19 +135,21 @@ def export_command(
         layout=layout,
         recipe=Recipe(precision, target, read_rules(recipe) if recipe else ()),
     )
-    prompts: dict[str, Path] = {}
+    given: dict[str, str] = {}
     for item in prompt or []:
         name, value = parse_pair(item, "--prompt")
-        if name in prompts:
+        if name in given:
             raise InputError(f"--prompt {name}: given twice; prompt names must differ")
-        prompts[name] = Path(value)
+        given[name] = value
     paths = CheckpointPaths.in_directory(checkpoint, transformer, vae, norm_stats)
-    with stage_progress(quiet=json) as begin:
-        loaded = load_checkpoint(paths, begin)
-        samples = calibration_samples(calibration, loaded, options, prompts) if calibration else ()
-        notices = write_bundle(
-            loaded, prompts, out, options, samples=samples, verify=verify, force=force, begin=begin
-        )
+    with prompt_files(given, text_encoder, paths.transformer, prompt_length) as (prompts, texts):
+        with stage_progress(quiet=json) as begin:
+            loaded = load_checkpoint(paths, begin)
+            samples = calibration_samples(calibration, loaded, options, prompts) if calibration else ()
+            notices = write_bundle(
+                loaded, prompts, out, options, samples=samples, verify=verify, force=force, begin=begin
+            )
+        record_texts(out, texts)
     print_notices(notices)
     manifest = read_manifest(out)
     if json:
@@ -210,6 +224,36 @@ def calibration_samples(
             noise = np.random.default_rng(index).standard_normal(shape, np.float32)
         samples.append(Sample(observation.compose(view), observation.state, prompt.numpy(), noise))
     return samples
+
+
+@contextmanager
+def prompt_files(
+    given: Mapping[str, str], text_encoder: Path | None, transformer: Path, length: int
+) -> Iterator[tuple[dict[str, Path], dict[str, PromptText]]]:
+    """Yield the embedding files of prompts, in order, and what is to be recorded of those given as a text.
+
+    With a text encoder, a value that neither is a file nor ends like one is a text.
+    """
+    from gigaedge.cli.prompt import EMBEDDING_SUFFIXES, embed_texts
+    from gigaedge.files import write_tensors
+    from gigaedge_export.config import TransformerConfig, load_config
+
+    texts = {
+        name: value
+        for name, value in given.items()
+        if text_encoder and not os.path.isfile(value) and not value.endswith(EMBEDDING_SUFFIXES)
+    }
+    files = {name: Path(value) for name, value in given.items()}
+    if text_encoder is None or not texts:
+        yield files, {}
+        return
+    width = load_config(transformer / "config.json", TransformerConfig).text_dim
+    embedded = embed_texts(texts, text_encoder, length=length, width=width)
+    with tempfile.TemporaryDirectory(prefix="gigaedge-") as temporary:
+        for number, (name, prompt) in enumerate(embedded.items()):
+            files[name] = Path(temporary) / f"{number}.safetensors"
+            write_tensors(files[name], {"prompt_embeds": prompt.embedding})
+        yield files, {name: prompt.source for name, prompt in embedded.items() if prompt.source}
 
 
 def describe(path: Path, manifest: Manifest) -> str:

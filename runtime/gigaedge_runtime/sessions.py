@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import STEPS, Bundle, GraphName, TensorInfo
 from gigaedge.errors import BundleError, DeviceError
+from gigaedge.files import sha256
 from gigaedge_runtime.providers import (
     EXECUTION_PROVIDERS,
     Provider,
@@ -57,12 +58,13 @@ class Device:
         except RuntimeError as error:
             raise self._does_not_start() from error
 
-    def session(self, bundle: Bundle, name: GraphName, *, capture: bool = False) -> ort.InferenceSession:
+    def session(self, path: Path, *, model: str = "", capture: bool = False) -> ort.InferenceSession:
         """Load a graph; with `capture`, such that its runs may become CUDA graphs.
+
+        `model` (SHA-256) tells it and its weights from others in TensorRT's cache; by default the file's own.
 
         Raises DeviceError when the provider does not run, or leaves nodes to another one, rather than falling back.
         """
-        path = bundle.file(bundle.manifest.graphs[name])
         wanted = EXECUTION_PROVIDERS[self.provider]
         missing = [provider for provider in wanted if provider not in ort.get_available_providers()]
         if missing:
@@ -74,9 +76,9 @@ class Device:
         if self.provider != "cpu":
             providers[-1] = (wanted[-1], cuda_options(capture=capture and self.provider == "cuda"))
         if self.provider == "tensorrt":
-            cache = self._tensorrt_cache(bundle, name)
-            providers[0] = (wanted[0], tensorrt_options(cache, name))
-            compiled = context_model(cache, name)
+            cache = _tensorrt_cache(model or sha256(path))
+            providers[0] = (wanted[0], tensorrt_options(cache, path.stem))
+            compiled = context_model(cache, path.stem)
             path = compiled if compiled.is_file() else path
         session = self._load(path, providers)
         if session.get_providers()[0] != wanted[0]:
@@ -113,20 +115,17 @@ class Device:
                 "export a precision that this provider has kernels for, or choose provider cpu"
             )
 
-    def _tensorrt_cache(self, bundle: Bundle, name: GraphName) -> Path:
-        manifest = bundle.manifest
-        model = hashlib.sha256(
-            f"{manifest.graphs[name].sha256}{manifest.weights.sha256}".encode()
-        ).hexdigest()
-        cache = cache_folder(user_cache(), model, gpu_name(), tensorrt_version(), ort.__version__)
-        cache.mkdir(parents=True, exist_ok=True)
-        return cache
-
     def _does_not_start(self) -> DeviceError:
         return DeviceError(
             f"provider {self.provider}: {EXECUTION_PROVIDERS[self.provider][0]} does not start on this machine and "
             "ONNX Runtime would fall back to the CPU; check the driver, CUDA and cuDNN, or choose provider cpu"
         )
+
+
+def _tensorrt_cache(model: str) -> Path:
+    cache = cache_folder(user_cache(), model, gpu_name(), tensorrt_version(), ort.__version__)
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 _REPORTS_ASSIGNMENT = hasattr(ort.InferenceSession, "get_provider_graph_assignment_info")
@@ -151,10 +150,11 @@ class BoundGraph:
 
         With `capture`, on provider cuda, every binding becomes a CUDA graph at its first run.
         """
-        self._session = device.session(bundle, name, capture=capture)
+        info = bundle.manifest.graphs[name]
+        model = hashlib.sha256(f"{info.sha256}{bundle.manifest.weights.sha256}".encode()).hexdigest()
+        self._session = device.session(bundle.file(info), model=model, capture=capture)
         self._capture = capture and device.provider == "cuda"
         self._bindings = 0
-        info = bundle.manifest.graphs[name]
         self._inputs = [*self._session.get_inputs(), *self._session.get_overridable_initializers()]
         for kind, values, expected in (
             ("inputs", self._inputs, info.inputs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import venv
@@ -41,7 +42,7 @@ def robot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_robot_needs_no_torch_and_no_onnx(robot: Path, tmp_path: Path) -> None:
     script = (
         "import importlib.util as u\n"
-        "print([m for m in ('torch', 'onnx', 'onnx_ir', 'onnxscript') if u.find_spec(m)])\n"
+        "print([m for m in ('torch', 'onnx', 'onnx_ir', 'onnxscript', 'transformers', 'optimum') if u.find_spec(m)])\n"
         "import gigaedge, gigaedge_runtime, gigaedge_calibration, gigaedge_export\n"
         "print(gigaedge.__file__)"
     )
@@ -68,6 +69,22 @@ def test_it_infers_and_runs_there(
     report = json.loads(run(robot / "gigaedge", "run", "site.yaml", "--for", "3s", "--json", cwd=tmp_path))
     assert report["ended_by"] == "duration"
     assert report["control"]["sends"] > 0
+
+
+def test_a_text_becomes_a_prompt_there(
+    robot: Path,
+    exported: Callable[..., Path],
+    text_encoder: Callable[[str], Path],
+    umt5: Path,
+    tmp_path: Path,
+) -> None:
+    bundle = Path(shutil.copytree(exported("gwp05-tiny"), tmp_path / "bundle"))
+    add = (robot / "gigaedge", "prompt", "add", bundle, "towel", "fold the towel", "--text-encoder")
+    run(*add, text_encoder("int8"), cwd=tmp_path)
+    assert "fold the towel" in run(robot / "gigaedge", "prompt", "list", bundle, cwd=tmp_path)
+    result = subprocess.run([*add, umt5, "--force"], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "is not installed; run `pip install 'gigaedge[text,robot,cpu]'`" in result.stderr
 
 
 def test_what_needs_torch_says_so(robot: Path, golden: Path, tmp_path: Path) -> None:

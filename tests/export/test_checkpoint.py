@@ -192,7 +192,7 @@ class TestPrompt:
 
     def test_the_wrong_width_is_refused(self, tmp_path: Path) -> None:
         save_file({"prompt_embeds": torch.ones(5, 9)}, tmp_path / "p.safetensors")
-        with pytest.raises(CheckpointError, match="embedding is 9 wide, the checkpoint's text_dim is 8"):
+        with pytest.raises(CheckpointError, match="embedding is 9 wide, the policy's text_dim is 8"):
             load_prompt(tmp_path / "p.safetensors", length=7, width=8)
 
     def test_pickled_code_is_refused_and_never_run(self, tmp_path: Path) -> None:

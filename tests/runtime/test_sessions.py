@@ -23,6 +23,10 @@ def bundle(exported: Callable[..., Path]) -> Bundle:
     return open_bundle(exported("gwp05-tiny"))
 
 
+def graph(bundle: Bundle, name: str) -> Path:
+    return bundle.path / f"{name}.onnx"
+
+
 def test_buffers_have_the_shape_and_type_of_the_manifest() -> None:
     device = Device()
     half = device.zeros(TensorInfo(dtype="float16", shape=(2, 3)))
@@ -40,14 +44,14 @@ def test_a_copy_is_not_overwritten() -> None:
 
 def test_a_binding_runs_on_the_buffers_it_was_given(bundle: Bundle) -> None:
     device = Device()
-    graph = BoundGraph(device, bundle, "text", {})
+    bound = BoundGraph(device, bundle, "text", {})
     name = next(iter(bundle.manifest.graphs["text"].outputs))
     elsewhere = device.zeros(bundle.manifest.graphs["text"].outputs[name])
-    graph.buffers["prompt_embeds"].update_inplace(np.ones((64, 64), np.float32))
-    graph.run(graph.bind({name: elsewhere}))
-    assert not to_numpy(graph.buffers[name]).any()
-    graph.run(graph.bind())
-    np.testing.assert_array_equal(to_numpy(graph.buffers[name]), to_numpy(elsewhere))
+    bound.buffers["prompt_embeds"].update_inplace(np.ones((64, 64), np.float32))
+    bound.run(bound.bind({name: elsewhere}))
+    assert not to_numpy(bound.buffers[name]).any()
+    bound.run(bound.bind())
+    np.testing.assert_array_equal(to_numpy(bound.buffers[name]), to_numpy(elsewhere))
 
 
 def test_a_signature_that_is_not_the_manifests_is_refused(bundle: Bundle, tmp_path: Path) -> None:
@@ -64,7 +68,7 @@ def test_a_graph_that_does_not_load_is_the_bundles_fault_on_the_cpu(bundle: Bund
     opened = open_bundle(copy)
     (copy / "step.onnx").write_bytes(b"nothing")
     with pytest.raises(BundleError, match=r"step\.onnx: ONNX Runtime .* cannot load it"):
-        Device().session(opened, "step")
+        Device().session(graph(opened, "step"))
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
@@ -73,7 +77,7 @@ def test_a_provider_that_was_not_built_in_is_named(
 ) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(DeviceError, match=rf"provider {provider}: .* was built without \w+ExecutionProvider"):
-        Device(provider).session(bundle, "step")
+        Device(provider).session(graph(bundle, "step"))
 
 
 GPU_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider")
@@ -115,7 +119,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeSession]:
 def test_cuda_is_asked_for_graphs_where_runs_are_bound(bundle: Bundle, fake: type[FakeSession]) -> None:
     fake.providers = ("CUDAExecutionProvider",)
     for capture in (True, False):
-        Device("cuda").session(bundle, "step", capture=capture)
+        Device("cuda").session(graph(bundle, "step"), capture=capture)
         ((name, options),) = fake.asked["providers"]
         assert name == "CUDAExecutionProvider"
         assert options["enable_cuda_graph"] == str(int(capture))
@@ -128,20 +132,20 @@ def test_tensorrt_keeps_its_engines_by_model_and_machine(
 ) -> None:
     device, folders = Device("tensorrt"), []
     for name in ("context", "step", "step"):
-        device.session(bundle, name, capture=True)  # type: ignore[arg-type]
+        device.session(graph(bundle, name), capture=True)
         (tensorrt, options), (cuda, cuda_options) = fake.asked["providers"]
         assert (tensorrt, cuda) == fake.providers
         assert cuda_options["enable_cuda_graph"] == "0"
         folders.append(Path(options["trt_timing_cache_path"]))
     monkeypatch.setattr(sessions, "gpu_name", lambda: "Thor")
-    device.session(bundle, "step")
+    device.session(graph(bundle, "step"))
     folders.append(Path(fake.asked["providers"][0][1]["trt_timing_cache_path"]))
     assert folders[1] == folders[2]
     assert len(set(folders)) == 3
     assert all(folder.is_dir() and folder.parent == tmp_path / "gigaedge" / "tensorrt" for folder in folders)
     assert fake.asked["path"] == bundle.path / "step.onnx"
     (folders[-1] / "step_ctx.onnx").touch()
-    device.session(bundle, "step")
+    device.session(graph(bundle, "step"))
     assert fake.asked["path"] == folders[-1] / "step_ctx.onnx"
 
 
@@ -160,7 +164,7 @@ def test_nodes_left_to_the_cpu_are_an_error_that_names_them(
 ) -> None:
     fake.providers, fake.parts = ("CUDAExecutionProvider",), on_cpu
     with pytest.raises(DeviceError, match=r"text\.onnx would run partly on the CPU \(.*Gemm x \d+.*\)"):
-        Device("cuda").session(bundle, "text")
+        Device("cuda").session(graph(bundle, "text"))
 
 
 def test_an_older_onnxruntime_refuses_by_itself(
@@ -168,14 +172,14 @@ def test_an_older_onnxruntime_refuses_by_itself(
 ) -> None:
     monkeypatch.setattr(sessions, "_REPORTS_ASSIGNMENT", False)
     fake.providers = ("CUDAExecutionProvider",)
-    Device("cuda").session(bundle, "step")
+    Device("cuda").session(graph(bundle, "step"))
     assert fake.asked["options"].get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
 
 
 def test_a_provider_that_onnxruntime_dropped_is_an_error(bundle: Bundle, fake: type[FakeSession]) -> None:
     fake.providers = ()
     with pytest.raises(DeviceError, match="would fall back to the CPU; check the driver"):
-        Device("cuda").session(bundle, "step")
+        Device("cuda").session(graph(bundle, "step"))
 
 
 def test_a_graph_that_a_gpu_provider_does_not_load_is_the_devices_fault(
@@ -188,15 +192,15 @@ def test_a_graph_that_a_gpu_provider_does_not_load_is_the_devices_fault(
     with pytest.raises(
         DeviceError, match=r"provider cuda: .*step\.onnx: .* cannot load it: no kernel for this"
     ):
-        Device("cuda").session(bundle, "step")
+        Device("cuda").session(graph(bundle, "step"))
 
 
 def test_every_binding_has_a_cuda_graph_of_its_own(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read on the CPU, where the run option has no effect."""
-    graph = BoundGraph(Device(), bundle, "text", {}, capture=True)
+    bound = BoundGraph(Device(), bundle, "text", {}, capture=True)
     with pytest.raises(RuntimeError, match="gpu_graph_id"):
-        graph.bind().options.get_run_config_entry("gpu_graph_id")
-    monkeypatch.setattr(graph, "_capture", True)
-    numbers = {graph.bind().options.get_run_config_entry("gpu_graph_id") for _ in range(3)}
+        bound.bind().options.get_run_config_entry("gpu_graph_id")
+    monkeypatch.setattr(bound, "_capture", True)
+    numbers = {bound.bind().options.get_run_config_entry("gpu_graph_id") for _ in range(3)}
     assert len(numbers) == 3
     assert not numbers & {"0", "-1"}
