@@ -7,6 +7,7 @@
     BUNDLE/weights.safetensors   the graphs' external data, each weight once
     BUNDLE/prompts*.safetensors  prompt embeddings by name; `gigaedge prompt` puts a new file in its place
 
+Layout `single` has one BUNDLE/policy.onnx in place of the three graphs.
 `open_bundle` verifies schema, files and checksums before anything is run.
 """
 
@@ -25,10 +26,20 @@ from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM, CameraRole
 from gigaedge.sampling import Solver
 from gigaedge.validation import first_problem
 
+GraphName = Literal["text", "context", "step", "policy"]
+Layout = Literal["split", "single"]
+
 SCHEMA: Final = 1
 MANIFEST: Final = "manifest.json"
 LAZY_CHECK_BYTES: Final = 1 << 30
 """A weights file above this is hashed only on request; its size is always compared."""
+STEPS: Final = "steps"
+"""An axis whose length is the number of sampler steps, chosen at run time (layout single)."""
+LAYOUTS: Final[dict[Layout, tuple[GraphName, ...]]] = {
+    "split": ("text", "context", "step"),
+    "single": ("policy",),
+}
+"""The graphs of each layout."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -62,7 +73,7 @@ class TensorInfo(_Part):
     """Type and shape of a graph's input or output."""
 
     dtype: Literal["float32", "float16", "uint8", "int64"]
-    shape: tuple[int, ...]
+    shape: tuple[int | Literal["steps"], ...]
 
 
 class GraphInfo(FileInfo):
@@ -275,11 +286,11 @@ class Manifest(_Part):
     """Version that wrote the bundle."""
     created: str
     """ISO 8601, UTC."""
-    layout: Literal["split"] = "split"
+    layout: Layout = "split"
     opset: int
     model: ModelInfo
     source: tuple[SourceFile, ...]
-    graphs: dict[Literal["text", "context", "step"], GraphInfo]
+    graphs: dict[GraphName, GraphInfo]
     weights: WeightsInfo
     sampler: SamplerInfo
     view: ViewInfo
@@ -292,8 +303,9 @@ class Manifest(_Part):
 
     @model_validator(mode="after")
     def _graphs_are_complete(self) -> Manifest:
-        if set(self.graphs) != {"text", "context", "step"}:
-            raise ValueError("graphs: layout split needs text, context and step")
+        needed = LAYOUTS[self.layout]
+        if set(self.graphs) != set(needed):
+            raise ValueError(f"graphs: layout {self.layout} needs {', '.join(needed)}")
         return self
 
     def schedule(self, steps: int | None, solver: Solver = "euler") -> ScheduleInfo:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gigaedge.errors import ConfigError
 from gigaedge.robot import ARM_DIM, CAMERA_ROLES, JOINTS, CameraRole, Side
+from gigaedge.sampling import Solver
 from gigaedge.validation import first_problem
 
 Positive = Annotated[float, Field(gt=0)]
@@ -140,6 +141,8 @@ class InferenceConfig(_Strict):
 
     steps: int | None = Field(None, ge=1)
     """Sampler steps; default: the bundle's first."""
+    solver: Solver = "euler"
+    """`euler` is upstream's; `multistep` is of second order and wants few steps."""
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     threads: int = Field(0, ge=0)
     """CPU threads of ONNX Runtime; 0 leaves one core to control and cameras."""

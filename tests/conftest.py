@@ -25,21 +25,21 @@ def golden(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Export a golden checkpoint; `exported(case, timesteps)` makes each bundle once."""
+    """Export a golden checkpoint; `exported(case, timesteps, layout)` makes each bundle once."""
     from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
     from gigaedge_export.export import ExportOptions, export_bundle
 
-    made: dict[tuple[str, str], Path] = {}
+    made: dict[tuple[str, str, str], Path] = {}
 
-    def export(case: str, timesteps: str = "bf16") -> Path:
-        if (case, timesteps) not in made:
+    def export(case: str, timesteps: str = "bf16", layout: str = "split") -> Path:
+        if (case, timesteps, layout) not in made:
             folder = GOLDEN / case
-            out = tmp_path_factory.mktemp("bundles") / f"{case}-{timesteps}"
+            out = tmp_path_factory.mktemp("bundles") / f"{case}-{timesteps}-{layout}"
             loaded = load_checkpoint(CheckpointPaths.in_directory(folder))
-            options = ExportOptions(steps=(10, 4), timesteps=timesteps)  # type: ignore[arg-type]
+            options = ExportOptions(steps=(10, 4), timesteps=timesteps, layout=layout)  # type: ignore[arg-type]
             export_bundle(loaded, {"task": folder / "io.safetensors"}, out, options)
-            made[case, timesteps] = out
-        return made[case, timesteps]
+            made[case, timesteps, layout] = out
+        return made[case, timesteps, layout]
 
     return export
 

@@ -19,6 +19,7 @@ from gigaedge.bundle import (
     ActionInfo,
     FidelityInfo,
     GraphInfo,
+    Layout,
     Manifest,
     ModelInfo,
     PrecisionInfo,
@@ -44,6 +45,7 @@ from gigaedge_export.ranges import Sample
 from gigaedge_export.recipe import Recipe
 from gigaedge_export.sampler import Schedule, TimestepRounding, schedule
 from gigaedge_export.settle import random_sample, require_observations, settle
+from gigaedge_export.single import compose_single
 from gigaedge_export.trace import signature, trace
 from gigaedge_export.weights import SHARED, save_graphs
 
@@ -66,6 +68,7 @@ class ExportOptions:
     replan_after: int = 30
     opset: int = 23
     recipe: Recipe = field(default_factory=Recipe)
+    layout: Layout = "split"
 
 
 def export_bundle(
@@ -114,14 +117,18 @@ def export_bundle(
         settled = settle(options.recipe, checkpoint, graphs, models, schedules, samples, progress)
         for graph in graphs:
             lower(models[graph.stage], dict(graph.named_parameters()), settled.recipe, settled.ranges.inputs)
+        if options.layout == "single":
+            first = schedules[0]
+            models = {"policy": compose_single(models, np.arange(first.steps), first.coefficients)}
         weights = save_graphs(models, folder, progress, checkpoint.release)
         for stage in models:
-            onnx.checker.check_model(folder / f"{stage}.onnx")
+            onnx.checker.check_model(folder / f"{stage}.onnx", full_check=True)
         write_tensors(folder / PROMPTS_FILE, {name: tensor.numpy() for name, tensor in embeddings.items()})
         progress("writing the manifest")
         manifest = Manifest(
             gigaedge=gigaedge.__version__,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            layout=options.layout,
             opset=options.opset,
             model=ModelInfo(
                 generation=transformer.config.generation,

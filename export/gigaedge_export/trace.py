@@ -108,7 +108,8 @@ def signature(model: ir.Model) -> tuple[dict[str, TensorInfo], dict[str, TensorI
     def describe(values: Any) -> dict[str, TensorInfo]:
         return {
             value.name: TensorInfo(
-                dtype=value.dtype.numpy().name, shape=tuple(int(size) for size in value.shape)
+                dtype=value.dtype.numpy().name,
+                shape=tuple(size if isinstance(size, int) else str(size.value) for size in value.shape),
             )
             for value in values
         }

@@ -21,7 +21,7 @@ from gigaedge.ledger import Comparison, Errors, Timings, describe, entry
 from gigaedge.machine import describe_machine
 from gigaedge.sampling import Solver
 from gigaedge_runtime.policy import Observation, Policy
-from gigaedge_runtime.sessions import PROVIDERS, Provider
+from gigaedge_runtime.providers import EXECUTION_PROVIDERS, Provider
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def run_plan(
         reference=plan.reference.name,
         observations=len(samples),
         chunks=len(expected.actions),
-        machine=f"{describe_machine()}; {PROVIDERS[provider]}, ONNX Runtime {ort.__version__}",
+        machine=f"{describe_machine()}; {EXECUTION_PROVIDERS[provider][0]}, ONNX Runtime {ort.__version__}",
         rate_hz=plan.manifest.action.rate_hz,
         entries=tuple(entries),
     )

@@ -96,7 +96,10 @@ def export_command(
         Path | None,
         typer.Option(help="Observations (a .safetensors, or a folder of them) to measure activations on."),
     ] = None,
-    layout: Annotated[Literal["split"], typer.Option(help="Graphs of the bundle.")] = "split",
+    layout: Annotated[
+        Literal["split", "single"],
+        typer.Option(help="split: a graph per stage, fastest; single: one graph that any program can call."),
+    ] = "split",
     opset: Annotated[
         int, typer.Option(help="ONNX opset; 20 for TensorRT before 10.14.", min=20, max=23)
     ] = 23,
@@ -129,6 +132,7 @@ def export_command(
         timesteps=timesteps,
         rate_hz=rate,
         opset=opset,
+        layout=layout,
         recipe=Recipe(precision, target, read_rules(recipe) if recipe else ()),
     )
     given: dict[str, str] = {}

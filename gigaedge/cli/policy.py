@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +22,7 @@ from gigaedge.errors import CheckFailedError, InputError
 
 if TYPE_CHECKING:
     from gigaedge.bundle import LedgerInfo, PrecisionInfo
+    from gigaedge_runtime.memory import MemoryUse
 
 
 def register(app: typer.Typer) -> None:
@@ -37,14 +39,19 @@ def register(app: typer.Typer) -> None:
 def inspect_command(
     bundle: BundleArgument,
     check: Annotated[bool, typer.Option("--check", help="Hash the weights too, however large.")] = False,
+    load: Annotated[
+        bool, typer.Option("--load", help="Load it in a process of its own and measure its memory.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Say what a bundle is: model, sizes, precision, sampler, prompts, fidelity. Verifies its checksums."""
     from gigaedge.bundle import open_bundle
 
     manifest = open_bundle(bundle, check_weights=check).manifest
+    memory = _memory(bundle) if load else None
     if json:
-        print_json(manifest.model_dump(mode="json", by_alias=True))
+        measured = {"memory": {**asdict(memory), "ratio": memory.ratio}} if memory else {}
+        print_json({**manifest.model_dump(mode="json", by_alias=True), **measured})
         return
     sampler, view, action = manifest.sampler, manifest.view, manifest.action
     solvers = {schedule.solver: "" for schedule in sampler.schedules}
@@ -54,6 +61,7 @@ def inspect_command(
     rows = [
         ["model", f"{manifest.model.generation}, {manifest.model.parameters:,} weights"],
         ["written", f"{manifest.created} by gigaedge {manifest.gigaedge}, opset {manifest.opset}"],
+        ["layout", manifest.layout],
         ["precision", describe_precision(manifest.precision)],
         [
             "sampler",
@@ -77,7 +85,26 @@ def inspect_command(
         ]
     if manifest.ledger is not None:
         rows += _ledger_rows(manifest.ledger)
+    if memory is not None:
+        rows += _memory_rows(memory)
     print_table(str(bundle), ["", ""], rows)
+
+
+def _memory(bundle: Path) -> MemoryUse:
+    with needs("robot,cpu"):
+        import onnxruntime  # noqa: F401  the child needs it; that it is missing is said here
+
+        from gigaedge_runtime.memory import measure_memory
+    return measure_memory(bundle)
+
+
+def _memory_rows(memory: MemoryUse) -> list[list[str]]:
+    ratio = f"{memory.ratio:.2f} x the weights at fp32 ({memory.weights_fp32 / 1e6:.1f} MB)"
+    return [
+        ["memory: loaded", f"{memory.loaded / 1e6:.1f} MB"],
+        ["memory: after a chunk", f"{memory.first_chunk / 1e6:.1f} MB, {ratio}"],
+        ["memory: peak", f"{memory.peak / 1e6:.1f} MB"],
+    ]
 
 
 def _ledger_rows(ledger: LedgerInfo) -> list[list[str]]:

@@ -80,6 +80,7 @@ def load_planner(site: Site) -> Planner:
         site.bundle,
         prompt=site.prompt,
         steps=site.inference.steps,
+        solver=site.inference.solver,
         provider=site.inference.provider,
         threads=site.inference.threads,
         seed=site.inference.seed,

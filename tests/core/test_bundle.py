@@ -100,6 +100,12 @@ def test_a_shared_weight_is_stored_once(exported: Callable[..., Path]) -> None:
     ]
 
 
+def test_a_layout_has_its_graphs(bundle: Path) -> None:
+    edit(bundle, layout="single")
+    with pytest.raises(BundleError, match="layout single needs policy"):
+        open_bundle(bundle)
+
+
 def test_a_manifest_is_replaced_whole_or_not_at_all(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (bundle / "manifest.json").read_bytes()
 

@@ -45,6 +45,7 @@ def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing(tmp_path: Path
     ("changes", "message"),
     [
         ({"schema": 2}, "`schema`"),
+        ({"inference": {"solver": "heun"}}, r"`inference\.solver`"),
         ({"limits": {"position_min": [0.0] * 5}}, r"`limits\.position_min`"),
         (
             {"limits": {"position_min": [3.0, 0, -2.9, -1.7, -1.2, -2.0]}},

@@ -102,6 +102,25 @@ def test_export_verify_infer_inspect(golden: Path, tmp_path: Path) -> None:
     assert gigaedge("verify", bundle, "--golden", golden, "--tolerance", 1e-12).returncode == 1
 
 
+def test_layout_single_through_the_command_line(golden: Path, tmp_path: Path) -> None:
+    bundle, out = tmp_path / "b", tmp_path / "o.safetensors"
+    recording = golden / "io.safetensors"
+    export = ("export", "--checkpoint", golden, "--prompt", f"task={recording}", "--timesteps", "exact")
+    exported = gigaedge(*export, "--layout", "single", "--out", bundle)
+    assert exported.returncode == 0, exported.stderr
+    assert "verified against PyTorch" in exported.stdout
+    assert {file.name for file in bundle.glob("*.onnx")} == {"policy.onnx"}
+    assert gigaedge("verify", bundle, "--golden", golden).returncode == 0
+    assert gigaedge("infer", bundle, recording, "--out", out).returncode == 0
+    np.testing.assert_allclose(read_tensors(out)["action"], read_tensors(recording)["action"], atol=1e-4)
+    inspected = json.loads(gigaedge("inspect", bundle, "--load", "--json").stdout)
+    assert inspected["layout"] == "single"
+    memory = inspected["memory"]
+    assert memory["weights"] == inspected["weights"]["bytes"]
+    assert memory["ratio"] == memory["first_chunk"] / (4 * inspected["model"]["parameters"])
+    assert "memory: after a chunk" in gigaedge("inspect", bundle, "--load").stdout
+
+
 @pytest.fixture
 def bundle(exported: Callable[..., Path]) -> Path:
     return exported("gwp05-tiny")

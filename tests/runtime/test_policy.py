@@ -70,6 +70,54 @@ def test_steps_are_chosen_at_run_time(exported: Callable[..., Path]) -> None:
     np.testing.assert_array_equal(chunk.intermediate["trajectory"][-1], chunk.normalized)
 
 
+def test_the_sampler_changes_without_loading(exported: Callable[..., Path]) -> None:
+    switched = Policy.load(exported("gwp05-tiny"), steps=4)
+    for steps, solver in ((10, "euler"), (4, "multistep"), (4, "euler"), (10, "euler")):
+        loaded = Policy.load(exported("gwp05-tiny"), steps=steps, solver=solver)  # type: ignore[arg-type]
+        switched.set_sampler(steps, solver)  # type: ignore[arg-type]
+        assert switched.schedule == loaded.schedule
+        seen = observation(loaded)
+        np.testing.assert_array_equal(switched.chunk(seen).actions, loaded.chunk(seen).actions)
+    with pytest.raises(BundleError, match="no euler table for 7 steps"):
+        switched.set_sampler(7)
+    assert switched.schedule.steps == 10
+
+
+@pytest.mark.parametrize("steps", [10, 4])
+@pytest.mark.parametrize("solver", ["euler", "multistep"])
+def test_both_layouts_give_the_same_chunk(
+    exported: Callable[..., Path], golden: Path, steps: int, solver: str
+) -> None:
+    split, single = (
+        Policy.load(exported(golden.name, layout=layout), steps=steps, solver=solver)  # type: ignore[arg-type]
+        for layout in ("split", "single")
+    )
+    for seed in (0, 1):
+        seen = observation(split, seed)
+        expected, found = (policy.chunk(seen, intermediate=True) for policy in (split, single))
+        np.testing.assert_allclose(found.actions, expected.actions, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found.normalized, expected.normalized, rtol=0, atol=1e-5)
+        assert found.intermediate.keys() == {"ref_latents", "velocity", "trajectory"}
+        for name, value in found.intermediate.items():
+            assert value.shape == expected.intermediate[name].shape
+            np.testing.assert_allclose(value, expected.intermediate[name], rtol=0, atol=1e-5, err_msg=name)
+    assert set(found.timings) == {"policy"}
+
+
+def test_a_single_graph_follows_prompt_and_sampler(exported: Callable[..., Path]) -> None:
+    policy = Policy.load(exported("gwp05-tiny", layout="single"))
+    seen = observation(policy)
+    first = policy.chunk(seen)
+    policy.set_prompt_embedding(np.ones((3, 64), np.float32))
+    policy.set_sampler(4, "multistep")
+    other = policy.chunk(seen, intermediate=True)
+    assert other.intermediate["velocity"].shape == (4, 48, 32)
+    assert not np.array_equal(first.actions, other.actions)
+    policy.set_prompt("task")
+    policy.set_sampler(None)
+    np.testing.assert_array_equal(policy.chunk(seen).actions, first.actions)
+
+
 def test_the_prompt_matters(policy: Policy) -> None:
     before = policy.chunk(observation(policy)).actions
     policy.set_prompt_embedding(np.ones((3, 64), np.float32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
 from gigaedge.site import Site
-from gigaedge_runtime import policy_process
+from gigaedge_runtime import Observation, Policy, policy_process
 from gigaedge_runtime.capture import CapturedViews, Refusal
 from gigaedge_runtime.devices import Frame
 from gigaedge_runtime.mailbox import Board, Phase
-from gigaedge_runtime.policy_process import Planner, PolicyLoop
+from gigaedge_runtime.policy_process import Planner, PolicyLoop, load_planner
 
 
 @dataclass
@@ -152,3 +152,20 @@ def test_its_report_has_every_stage(bench: Bench) -> None:
     assert stages["inference"].p50 == pytest.approx(0.3)
     assert stages["total"].p50 == pytest.approx(0.32)
     assert {"state", "compose", "steps", "publish"} <= stages.keys()
+
+
+def test_the_planner_samples_as_the_site_says(exported: Callable[..., Path]) -> None:
+    bundle = exported("gwp05-tiny")
+    site = Site.model_validate(
+        {
+            "bundle": bundle,
+            "cameras": [{"role": role, "driver": "sim"} for role in CAMERA_ROLES],
+            "arms": [{"side": "left", "driver": "sim"}, {"side": "right", "driver": "sim"}],
+            "inference": {"steps": 4, "solver": "multistep", "seed": 5},
+        }
+    )
+    policy = Policy.load(bundle, steps=4, solver="multistep", seed=5)
+    example = Observation.make_example(policy.manifest.view)
+    policy.chunk(example)  # the planner was warmed up by one
+    expected = policy.chunk(example).actions
+    np.testing.assert_array_equal(load_planner(site).plan(example.composite, example.state).actions, expected)

@@ -1,0 +1,93 @@
+"""How much memory a loaded policy takes, measured in a fresh process: `python -m gigaedge_runtime.memory BUNDLE`.
+
+Two sessions that share weights may hold two packed copies of them, a mapped weights file counts while it is used, and
+the first run allocates: none of it can be read off a manifest.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gigaedge.errors import ProcessError
+
+FP32_BYTES = 4
+MEASURING_TIMEOUT = 600.0
+"""s; a bundle of several billion weights takes minutes to load."""
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Growth of a process beyond what it had before it loaded a policy; bytes of resident memory."""
+
+    weights: int
+    """Size of the bundle's weights file."""
+    weights_fp32: int
+    """What as many weights take as float32."""
+    loaded: int
+    first_chunk: int
+    """After one chunk."""
+    peak: int
+
+    @property
+    def ratio(self) -> float:
+        """Growth after a chunk, in units of the weights at float32."""
+        return self.first_chunk / self.weights_fp32
+
+
+def measure_memory(bundle: Path) -> MemoryUse:
+    """Load a bundle in a process of its own, on the CPU, and let it make one chunk.
+
+    Raises ProcessError when that process fails, as for want of memory.
+    """
+    command = [sys.executable, "-m", "gigaedge_runtime.memory", str(bundle)]
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=MEASURING_TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProcessError(
+            f"{bundle}: loading it took more than {MEASURING_TIMEOUT:.0f} s; try again on an idle machine"
+        ) from error
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or ["no message; was it killed for want of memory?"]
+        raise ProcessError(
+            f"{bundle}: the process that loaded it ended with {result.returncode}: {lines[-1]}"
+        )
+    return MemoryUse(**json.loads(result.stdout))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure this process and print a MemoryUse as JSON."""
+    from gigaedge_runtime.policy import Observation, Policy
+
+    before = _resident("VmRSS")
+    policy = Policy.load(argv[0])
+    gc.collect()
+    loaded = _resident("VmRSS")
+    policy.chunk(Observation.make_example(policy.manifest.view))
+    manifest = policy.manifest
+    use = MemoryUse(
+        weights=manifest.weights.bytes,
+        weights_fp32=FP32_BYTES * manifest.model.parameters,
+        loaded=loaded - before,
+        first_chunk=_resident("VmRSS") - before,
+        peak=_resident("VmHWM") - before,
+    )
+    print(json.dumps(asdict(use)))
+    return 0
+
+
+def _resident(field: str) -> int:
+    """Bytes of a line of /proc/self/status: VmRSS now, VmHWM at most so far."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
