@@ -101,10 +101,16 @@ class _Lowering:
         elif node.op_type in FOLLOWERS:
             self._retype(node, _dtype(node.inputs[0]))
         elif node.op_type == "Concat":
-            # A cache in fp16 is not widened to be joined with what was computed just now.
-            self._retype(node, HALF if HALF in map(_dtype, node.inputs) else _dtype(node.inputs[0]))
+            self._retype(node, self._joined(node))
         elif node.op_type != "Cast":
             self._retype(node, FULL)
+
+    def _joined(self, node: ir.Node) -> ir.DataType | None:
+        """The type of a concatenation: fp16 where all parts are, or where one is a cache, which is not widened."""
+        halves = [value for value in node.inputs if _dtype(value) == HALF]
+        if len(halves) == len(node.inputs) or any(value and value.is_graph_input() for value in halves):
+            return HALF
+        return FULL if halves else _dtype(node.inputs[0])
 
     def _weight(self, node: ir.Node) -> Tensor | None:
         if node.op_type not in WEIGHTED or node.inputs[1] is None:

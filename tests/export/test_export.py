@@ -106,6 +106,10 @@ def test_a_failed_proof_leaves_nothing(loaded: LoadedCheckpoint, golden: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
+STAGES = {"text": {"text"}, "context": {"context", "vae"}, "step": {"step"}}
+"""First parts of the node names of each graph."""
+
+
 def test_nodes_carry_their_stage_and_layer(exported: Callable[..., Path], golden: Path) -> None:
     bundle = exported(golden.name)
     places: dict[str, set[str]] = {}
@@ -114,10 +118,15 @@ def test_nodes_carry_their_stage_and_layer(exported: Callable[..., Path], golden
         names = [node.name for node in model.graph.node]
         assert len(set(names)) == len(names)
         places[stage] = {re.sub(r"/[^/]+$", "", name) for name in names}
+        assert {place.partition("/")[0] for place in places[stage]} == STAGES[stage]
         assert not any(node.metadata_props for node in model.graph.node)
     layers = {f"layer{i:02d}" for i in range(3)}
-    assert places["step"] == {"step"} | {f"step/{layer}" for layer in layers}
-    assert places["context"] == {"context", "vae"} | {f"context/{layer}" for layer in layers}
+    assert {place.split("/")[1] for place in places["step"] if "/layer" in place} == layers
+    expert = {"gwp0-tiny": "", "gwp05-tiny": "action_expert."}[golden.name]
+    assert f"step/layer02/{expert}attn1.to_q" in places["step"]
+    assert {"step/action_decoder.out_proj", "text/condition_embedder.text_embedder.linear_1"} <= set().union(
+        *places.values()
+    )
 
 
 def test_verify_refuses_another_checkpoint(
