@@ -217,6 +217,10 @@ class FidelityRow(_Part):
     max_abs: float
     relative_l2: float
     cosine: float
+    joint_degrees: float | None = None
+    """Worst joint error, where the stage is a chunk of actions."""
+    fingertip_millimetres: float | None = None
+    """Worst distance of a fingertip, likewise."""
 
 
 class FidelityInfo(_Part):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.bundle import FidelityInfo, FidelityRow, Precision
+from gigaedge.ledger import Errors
 
 TOLERANCE = 1e-4
 """Relative L2 that two fp32 computations of the same thing must stay within."""
@@ -44,6 +45,21 @@ def compare(stage: str, found: NDArray[Any], expected: NDArray[Any], tolerance: 
         cosine=float(a @ b) / norms if norms else 1.0,
     )
     return Check(row, passed=row.relative_l2 <= tolerance)
+
+
+def compare_actions(
+    stage: str, found: NDArray[Any], expected: NDArray[Any], tolerance: float = TOLERANCE
+) -> Check:
+    """Compare chunks of absolute targets (chunk, 14), rad and m; the row also says what it comes to on the arms."""
+    check = compare(stage, found, expected, tolerance)
+    if not np.isfinite(found).all():
+        return check
+    errors = Errors.between(found, expected)
+    on_the_arms = {
+        "joint_degrees": float(errors.joints.max()),
+        "fingertip_millimetres": float(errors.fingertips.max()),
+    }
+    return Check(check.row.model_copy(update=on_the_arms), check.passed)
 
 
 _HUGE = float(np.finfo(np.float64).max)

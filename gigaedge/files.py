@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -22,14 +24,19 @@ def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `target`; rename it there when the block ends well.
 
     Raises InputError when `target` exists and `replace` is not set. On any exception, Ctrl-C included,
-    the temporary directory is removed and `target` stays as it was.
+    the temporary directory is removed and `target` stays as it was. What a killed process left is removed by the next.
     """
     if target.exists() and not replace:
         raise InputError(f"{target} exists already; remove it, choose another --out, or pass --force")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    prefix = f".{target.name}.part-"
+    for left in target.parent.glob(f"{glob.escape(prefix)}*"):
+        _remove_abandoned(left)
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     temporary.chmod(0o755)
+    lock = os.open(temporary, os.O_RDONLY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield temporary
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
@@ -41,6 +48,21 @@ def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(lock)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a temporary directory whose writer is gone: a living one holds its lock."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a check failed, 2 bad input, 3 a device failed, 130 interr
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -49,6 +50,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; every error on purpose becomes one line on stderr and its exit code."""
+    # As Ctrl-C does, so that whatever is half-written is removed.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app()
     except GigaedgeError as error:

@@ -139,11 +139,15 @@ def report_checks(title: str, checks: list[Check], tolerance: float, as_json: bo
                 f"{c.row.max_abs:.2e}",
                 f"{c.row.relative_l2:.2e}",
                 f"{c.row.cosine:.7f}",
+                f"{c.row.joint_degrees:.2g}" if c.row.joint_degrees is not None else "",
+                f"{c.row.fingertip_millimetres:.2g}" if c.row.fingertip_millimetres is not None else "",
                 "ok" if c.passed else "FAIL",
             ]
             for c in checks
         ]
-        print_table(title, ["stage", "max abs", "relative L2", "cosine", ""], rows)
+        print_table(
+            title, ["stage", "max abs", "relative L2", "cosine", "joints, deg", "fingertip, mm", ""], rows
+        )
     return passed
 
 

@@ -39,9 +39,22 @@ class Combination:
         """As in the ledger."""
         return describe(self.label, self.precision, self.steps, self.solver)
 
-    def load(self, provider: Provider) -> Policy:
-        """Load the bundle for this way."""
-        return Policy.load(self.bundle, steps=self.steps, solver=self.solver, provider=provider)
+
+class _Loader:
+    """The bundle under comparison, loaded once for all its solvers and step counts."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+        self._loaded: tuple[Path, Policy] | None = None
+
+    def policy(self, way: Combination) -> Policy:
+        """The policy of a combination; the one before it may no longer be used."""
+        if self._loaded is None or self._loaded[0] != way.bundle:
+            self._loaded = None  # before the next is loaded: two may not fit into memory
+            self._loaded = (way.bundle, Policy.load(way.bundle, provider=self._provider))
+        policy = self._loaded[1]
+        policy.set_sampler(way.steps, way.solver)
+        return policy
 
 
 @dataclass(frozen=True)
@@ -199,10 +212,11 @@ def run_plan(
     Each is timed on at least `repeats` chunks after one for warming up. Raises CheckFailedError when an action is
     not finite.
     """
-    expected = _measure(plan.reference, samples, provider, repeats, begin)
+    loader = _Loader(provider)
+    expected = _measure(plan.reference, samples, loader, repeats, begin)
     entries = []
     for way in plan.combinations:
-        found = expected if way == plan.reference else _measure(way, samples, provider, repeats, begin)
+        found = expected if way == plan.reference else _measure(way, samples, loader, repeats, begin)
         errors = Errors.between(found.actions, expected.actions)
         entries.append(entry(way.label, way.precision, way.steps, way.solver, errors, found.timings))
     return Comparison(
@@ -218,11 +232,11 @@ def run_plan(
 def _measure(
     way: Combination,
     samples: Sequence[Sample],
-    provider: Provider,
+    loader: _Loader,
     repeats: int,
     begin: Callable[[str], None],
 ) -> _Measured:
-    policy = way.load(provider)
+    policy = loader.policy(way)
     per_noise = ceil(repeats / sum(len(sample.noises) for sample in samples))
     actions: list[NDArray[np.float32]] = []
     timings = Timings([], [], [])

@@ -24,7 +24,7 @@ from gigaedge.cli.common import (
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
-    from gigaedge.bundle import Manifest, PromptText
+    from gigaedge.bundle import FidelityInfo, FidelityRow, Manifest, PromptText
     from gigaedge.cli.common import StageProgress
     from gigaedge_export.checkpoint import LoadedCheckpoint
     from gigaedge_export.export import ExportOptions
@@ -264,13 +264,27 @@ def describe(path: Path, manifest: Manifest) -> str:
     )
     proof = "not verified"
     if manifest.fidelity is not None:
-        proof = f"verified against {manifest.fidelity.reference}: " + ", ".join(
-            f"{row.stage.split(' ')[0]} {row.relative_l2:.1e}" for row in manifest.fidelity.stages
-        )
+        proof = f"compared with {manifest.fidelity.reference}: " + describe_fidelity(manifest.fidelity)
     return (
         f"{path}: {manifest.model.generation}, {manifest.model.parameters / 1e6:.2f} M weights, "
         f"{manifest.precision.recipe}, {size:.1f} MB, steps {steps}; {proof}"
     )
+
+
+def describe_fidelity(fidelity: FidelityInfo) -> str:
+    """The first stage of each kind, and what the chunk's error comes to on the arms."""
+    first: dict[str, FidelityRow] = {}
+    for row in fidelity.stages:
+        first.setdefault(row.stage.partition("/")[0].partition(" ")[0], row)
+    parts = [f"{kind} {row.relative_l2:.1e}" for kind, row in first.items()]
+    action = first.get("action")
+    if action is not None and action.joint_degrees is not None:
+        parts.append(
+            f"worst joint {action.joint_degrees:.2g} degrees, worst fingertip {action.fingertip_millimetres:.2g} mm"
+        )
+    if not fidelity.passed:
+        parts.append(f"velocities are beyond the gate of {fidelity.tolerance:.0e}")
+    return ", ".join(parts)
 
 
 def parse_steps(text: str) -> tuple[int, ...]:

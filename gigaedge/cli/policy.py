@@ -21,7 +21,7 @@ from gigaedge.cli.common import (
 from gigaedge.errors import CheckFailedError, InputError
 
 if TYPE_CHECKING:
-    from gigaedge.bundle import LedgerInfo, PrecisionInfo
+    from gigaedge.bundle import FidelityRow, LedgerInfo, PrecisionInfo
     from gigaedge_runtime.memory import MemoryUse
 
 
@@ -77,12 +77,10 @@ def inspect_command(
             f"{', '.join(manifest.prompts.names)} ({manifest.prompts.length} x {manifest.prompts.width})",
         ],
         *([info.file, f"{info.bytes / 1e6:.2f} MB"] for info in manifest.files()),
+        ["weights by type", ", ".join(f"{k} {v / 1e6:.2f} MB" for k, v in manifest.weights.by_type.items())],
     ]
     if manifest.fidelity is not None:
-        rows += [
-            [f"fidelity: {row.stage}", f"relative L2 {row.relative_l2:.1e}, max abs {row.max_abs:.1e}"]
-            for row in manifest.fidelity.stages
-        ]
+        rows += [[f"fidelity: {row.stage}", _describe_row(row)] for row in manifest.fidelity.stages]
     if manifest.ledger is not None:
         rows += _ledger_rows(manifest.ledger)
     if memory is not None:
@@ -241,6 +239,13 @@ def verify_command(
         raise CheckFailedError(
             f"{failed.row.stage}: relative L2 {failed.row.relative_l2:.1e} is beyond {gates.velocity:.0e}"
         )
+
+
+def _describe_row(row: FidelityRow) -> str:
+    text = f"relative L2 {row.relative_l2:.1e}, max abs {row.max_abs:.1e}"
+    if row.joint_degrees is None:
+        return text
+    return f"{text}, worst joint {row.joint_degrees:.2g} deg, fingertip {row.fingertip_millimetres:.2g} mm"
 
 
 def describe_precision(info: PrecisionInfo) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import FidelityInfo, Manifest, open_bundle, read_manifest
 from gigaedge.errors import CheckFailedError, InputError
-from gigaedge.fidelity import GATES, Check, compare, compare_picture, summary, worst
+from gigaedge.fidelity import GATES, Check, compare, compare_actions, compare_picture, summary, worst
 from gigaedge.files import read_tensors, sha256
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
 from gigaedge.sampling import Solver
@@ -200,7 +200,7 @@ def _compare_chunk(
         compare("latents", found["ref_latents"], latents, gates.rest),
         worst(f"velocity/{name}", per_step),
         compare(f"trajectory/{name}", found["trajectory"], trajectory, gates.rest),
-        compare(f"action/{name}", chunk.actions, action, gates.rest),
+        compare_actions(f"action/{name}", chunk.actions, action, gates.rest),
     ]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,42 @@ def test_a_truncated_tensor_file_is_named(tmp_path: Path) -> None:
         read_tensors(path)
     with pytest.raises(InputError, match=r"none\.safetensors: no such file"):
         read_tensors(tmp_path / "none.safetensors")
+
+
+WRITE = """
+import sys, time
+import subprocess
+import sys
+from pathlib import Path
+from gigaedge.files import atomic_directory
+with atomic_directory(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("written")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    target = tmp_path / "bundle"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITE, str(target)], stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+        assert len(list(tmp_path.iterdir())) == 2
+        writers[0].kill()
+        writers[0].wait()
+        with atomic_directory(target) as folder:
+            (folder / "whole").touch()
+            assert len(list(tmp_path.iterdir())) == 2
+        assert [path.name for path in target.iterdir()] == ["whole"]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+            assert writer.stdout is not None
+            writer.stdout.close()

@@ -1,0 +1,117 @@
+"""A field engineer's question, through the command line: which precision, how many steps, and what does it cost?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gigaedge.files import read_tensors
+
+PRECISIONS = ("fp32", "fp16", "int8")
+STEPS = (100, 10, 5, 4)
+
+
+def gigaedge(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gigaedge", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def answer(*arguments: object) -> dict[str, Any]:
+    done = gigaedge(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def bundles(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("bundles")
+    common = ("--checkpoint", golden, "--prompt", f"task={golden / 'io.safetensors'}")
+    for precision in PRECISIONS:
+        steps = ",".join(map(str, STEPS if precision == "fp32" else STEPS[1:]))
+        answer("export", *common, "--steps", steps, "--precision", precision, "--out", folder / precision)
+    return {precision: folder / precision for precision in PRECISIONS}
+
+
+def test_the_ledger_of_three_precisions_and_three_step_counts(bundles: dict[str, Path], golden: Path) -> None:
+    report = answer("compare", *bundles.values(), "--observations", golden, "--repeats", 1)
+    rows = {(row["precision"], row["steps"], row["solver"]): row for row in report["rows"]}
+    for steps in STEPS[1:]:
+        worst = [rows[precision, steps, "euler"]["joint_degrees"]["worst"] for precision in PRECISIONS]
+        assert all(0 <= value < 90 for value in worst)
+    at_ten = [rows[precision, 10, "euler"] for precision in PRECISIONS]
+    degrees = [row["joint_degrees"]["p95"] for row in at_ten]
+    millimetres = [row["fingertip_millimetres"]["p95"] for row in at_ten]
+    assert degrees[0] == millimetres[0] == 0
+    assert 0 < degrees[1] < degrees[2]
+    assert 0 < millimetres[1] < millimetres[2]
+    assert all(row["latency_milliseconds"]["p50"] > 0 for row in rows.values())
+
+
+def test_the_better_solver_is_nearer_to_a_hundred_steps(bundles: dict[str, Path], golden: Path) -> None:
+    arguments = (bundles["fp32"], "--observations", golden, "--reference-steps", 100, "--repeats", 1)
+    rows = {(row["steps"], row["solver"]): row for row in answer("compare", *arguments)["rows"]}
+    for kind in ("joint_degrees", "fingertip_millimetres"):
+        for statistic in ("p50", "p95"):
+            euler, multistep = (rows[5, solver][kind][statistic] for solver in ("euler", "multistep"))
+            assert multistep < euler, (kind, statistic)
+
+
+def test_each_bundle_says_what_it_costs_and_passes_its_gate(bundles: dict[str, Path], golden: Path) -> None:
+    for precision, bundle in bundles.items():
+        manifest = answer("inspect", bundle)
+        action = next(s for s in manifest["fidelity"]["stages"] if s["stage"].startswith("action/10"))
+        assert action["joint_degrees"] > 0
+        assert action["fingertip_millimetres"] > 0
+        assert sum(manifest["weights"]["by_type"].values()) <= manifest["weights"]["bytes"]
+        assert f"{precision} for cpu" in gigaedge("inspect", bundle).stdout
+        assert answer("verify", bundle, "--golden", golden)["passed"]
+    assert gigaedge("verify", bundles["int8"], "--golden", golden, "--tolerance", 1e-3).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--precision", "int8", "--target", "tensorrt"), "pass --calibration"),
+        (("--precision", "int4", "--target", "tensorrt"), "TensorRT does not parse"),
+        (("--precision", "fp16", "--recipe", "none.yaml"), "none.yaml: no such recipe file"),
+        (("--precision", "fp16", "--calibration", "none"), "none: no such file"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    golden: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    common = (
+        "--checkpoint",
+        golden,
+        "--prompt",
+        f"task={golden / 'io.safetensors'}",
+        "--out",
+        tmp_path / "b",
+    )
+    done = gigaedge("export", *common, *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_calibration_takes_observations(golden: Path, tmp_path: Path) -> None:
+    common = (
+        "--checkpoint",
+        golden,
+        "--prompt",
+        f"task={golden / 'io.safetensors'}",
+        "--out",
+        tmp_path / "b",
+    )
+    options = ("--precision", "int8", "--target", "tensorrt", "--opset", 20, "--calibration", golden)
+    answer("export", *common, *options)
+    step = answer("verify", tmp_path / "b", "--golden", golden)
+    assert step["passed"]
+    scales = [name for name in read_tensors(tmp_path / "b" / "weights.safetensors") if name.endswith(".qdq8")]
+    assert len(scales) > 20
