@@ -117,7 +117,7 @@ def _against_pytorch(bundle: Path, loaded: LoadedCheckpoint, manifest: Manifest,
         chunk = policy.chunk(Observation(composite, state, noise), intermediate=True)
         exact = schedule(info.steps, manifest.sampler.shift, manifest.sampler.timestep_rounding, info.solver)
         expected = reference_chunk(
-            loaded, exact, composite=composite, state=state, prompt=prompt, noise=noise
+            loaded, exact, composite=composite, state=state, prompt=prompt, noise=noise, context=index == 0
         )
         context = [name for name in expected if name.startswith("context.") and name in chunk.intermediate]
         if index == 0 and context:
