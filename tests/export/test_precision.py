@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -114,24 +115,29 @@ def test_a_recipe_mixes_precisions_by_place(golden: Path, tmp_path: Path) -> Non
     ]
 
 
-def test_each_weight_is_stored_once(golden: Path, tmp_path: Path) -> None:
-    """GWP-0's context and steps run the same weights: the file holds each of them once, in fp32 and in int8."""
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe("fp16", "cuda"), Recipe("int8", "cpu")])
+def test_each_weight_is_stored_once(golden: Path, tmp_path: Path, recipe: Recipe) -> None:
+    """GWP-0's context and steps run the same weights: the file holds each of them once, in whatever form."""
+    manifest = export(golden, golden / "io.safetensors", tmp_path / "b", recipe)
     loaded = load_checkpoint(CheckpointPaths.in_directory(golden))
-    shared = [n for n, p in loaded.transformer.named_parameters() if p.ndim > 1 and n.startswith("blocks.")]
-    for recipe in (Recipe(), Recipe("int8", "cpu")):
-        out = tmp_path / recipe.precision
-        manifest = export(golden, golden / "io.safetensors", out, recipe)
-        with safe_open(out / "weights.safetensors", "np") as file:
-            names = set(file.keys())
-            stored = sum(file.get_tensor(name).nbytes for name in names)
-        assert sum(manifest.weights.by_type.values()) == stored
-        assert manifest.weights.bytes - stored < 100_000
-        assert len(names) == len({name.removeprefix("step.").removeprefix("context.") for name in names})
-        if recipe.precision == "fp32":
-            stacked = 4 * sum(loaded.transformer.get_parameter(name).numel() for name in shared)
-            in_blocks = [n for n in names if n.startswith("transformer.blocks.") and n.endswith("weight")]
-            with safe_open(out / "weights.safetensors", "np") as file:
-                assert sum(file.get_tensor(n).nbytes for n in in_blocks) <= stacked
+    sizes = {
+        f"{root}.{name}": parameter.numel()
+        for root, module in (("transformer", loaded.transformer), ("vae", loaded.vae))
+        for name, parameter in module.named_parameters()
+    }
+    with safe_open(tmp_path / "b" / "weights.safetensors", "np") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    forms = Counter(
+        re.sub(r"\.(fp16|int8|scale)$", "", name) for name in stored if name.startswith("transformer.")
+    )
+    scaled = {name.removesuffix(".scale") for name in stored if name.endswith(".scale")}
+    assert {name for name, count in forms.items() if count > 1} == scaled
+    for name, array in stored.items():
+        weight = re.sub(r"\.(fp16|int8)$", "", name)
+        assert weight not in sizes or array.size == sizes[weight]
+    assert sum(array.nbytes for array in stored.values()) == sum(manifest.weights.by_type.values())
+    header = manifest.weights.bytes - sum(manifest.weights.by_type.values())
+    assert 0 < header < 200 * len(stored)
 
 
 def plant(checkpoint: Path, golden: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
