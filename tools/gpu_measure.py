@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ import typer
 
 from gigaedge.bundle import Manifest, open_bundle
 from gigaedge.cli.export import parse_steps
+from gigaedge.errors import GigaedgeError
 from gigaedge.fidelity import GATES, compare
 from gigaedge.files import read_tensors
 from gigaedge.robot import ROBOT_DIM
@@ -241,4 +243,8 @@ def gpu_used() -> int | None:
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except GigaedgeError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
