@@ -6,39 +6,33 @@
 
 Draws random checkpoints, exports and times them beside PyTorch's compiler, and checks the outputs on a checkpoint with
 fewer layers. Writes report.json after every row, and report.html. Called again, it goes on where it was stopped:
-checkpoints, bundles and rows that are there are kept, also those it is not asked for. Exit 1 when a row failed or a velocity is beyond its gate.
+checkpoints, bundles and rows that are there are kept, also rows that it is not asked for. Exit 1 when a row failed or
+a velocity is beyond its gate.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import typer
 from pydantic import ValidationError
 
 from gigaedge.cli.common import print_table
 from gigaedge.errors import InputError
-from gigaedge.files import atomic_file, write_tensors
+from gigaedge.files import atomic_file
 from gigaedge.machine import describe_machine
 from gigaedge.pages import write_page
-from gigaedge.robot import CAMERA_ROLES
-from gigaedge_export.random_checkpoint import HOME, PROMPT
+from gigaedge_export.random_checkpoint import PROMPT
+from gpu_commands import StepError, make_calibration, run, tool
 from gpu_rows import HEADER, Report, Row, floor_ms
 
-TOOLS = Path(__file__).parent
-CALIBRATIONS = 4
-"""Observations to measure activations on, for TensorRT's int8."""
-LIMIT_S = 3600.0
-"""Longest that one command may take."""
 NOT_ON_TENSORRT = ("int4", "fp32")
 """TensorRT parses no MatMulNBits, and nobody deploys fp32 on it."""
 
@@ -47,10 +41,6 @@ PRECISIONS = ("fp16", "int8", "int4", "fp32")
 LAYOUTS = ("split", "single")
 PROVIDERS = ("cuda", "tensorrt", "cpu")
 MODES = ("eager", "compile", "graph", "none")
-
-
-class StepError(Exception):
-    """A command failed; the text is one line."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +142,7 @@ class Book:
         self._bandwidth: float | None = None
         self._machine, self._versions = describe_machine(), {"python": sys.version.split()[0]}
         self._trouble = ""
-        command = _tool("gpu_measure.py", "bandwidth", "--device", device)
+        command = tool("gpu_measure.py", "bandwidth", "--device", device)
         try:
             found = self._run("bandwidth", command)
             self._bandwidth = found["copy_bytes_per_s"]
@@ -177,7 +167,7 @@ class Book:
         """Rows of a bundle's speed."""
         layers = self.options.layers
         bundle = self.bundle(case, layers)
-        measure = _tool("gpu_measure.py", "bundle", bundle, "--provider", case.provider, *self.options.timing)
+        measure = tool("gpu_measure.py", "bundle", bundle, "--provider", case.provider, *self.options.timing)
         commands = [*self._making(case, layers), measure]
         self._add("policy", case, layers, commands, floor_of=bundle)
 
@@ -185,7 +175,7 @@ class Book:
         """A row that compares a bundle of few layers with PyTorch."""
         layers = self.options.check_layers
         files = (self.bundle(case, layers), self.checkpoint(case.generation, layers))
-        measure = _tool("gpu_measure.py", "check", *files, "--provider", case.provider)
+        measure = tool("gpu_measure.py", "check", *files, "--provider", case.provider)
         self._add("check", case, layers, [*self._making(case, layers), measure])
 
     def pytorch(self, generation: str, mode: str) -> None:
@@ -197,7 +187,7 @@ class Book:
         ):
             folder = self.checkpoint(generation, layers)
             arguments = ["--device", self.device, "--mode", mode, *self.options.timing, *extra]
-            measure = _tool("gpu_measure.py", "pytorch", folder, *arguments)
+            measure = tool("gpu_measure.py", "pytorch", folder, *arguments)
             self._add(kind, case, layers, [self._drawing(generation, layers), measure])
 
     def finish(self) -> None:
@@ -221,7 +211,7 @@ class Book:
     def _drawing(self, generation: str, layers: int) -> list[str]:
         folder = self.checkpoint(generation, layers)
         sizes = ["--sizes", self.options.sizes, "--layers", str(layers)]
-        return _tool("random_checkpoint.py", generation, folder, *sizes)
+        return tool("random_checkpoint.py", generation, folder, *sizes)
 
     def _making(self, case: Case, layers: int) -> list[list[str]]:
         """Commands that draw a checkpoint and export it."""
@@ -239,7 +229,7 @@ class Book:
             *("--opset", self.options.opset, "--no-verify", "--out", self.bundle(case, layers)),
         ]
         if case.provider == "tensorrt" and case.precision == "int8":
-            options += ["--calibration", _calibration(self.options.out / "calibration")]
+            options += ["--calibration", make_calibration(self.options.out / "calibration")]
         export = [sys.executable, "-m", "gigaedge", "export", *map(str, options)]
         return [self._drawing(case.generation, layers), export]
 
@@ -275,22 +265,7 @@ class Book:
             temporary.write_text(self._report().model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def _run(self, what: str, command: Sequence[str]) -> Any:
-        """What a command printed as JSON on its last line. Raises StepError; stderr is kept in a log."""
-        log = self.options.out / "logs" / f"{what.replace(' ', '-').replace(',', '').replace(':', '')}.txt"
-        log.parent.mkdir(exist_ok=True)
-        with log.open("w", encoding="utf-8") as errors:
-            try:
-                result = subprocess.run(
-                    command, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=LIMIT_S, check=False
-                )
-            except subprocess.TimeoutExpired as error:
-                raise StepError(f"took more than {LIMIT_S:.0f} s (see {log})") from error
-        if result.returncode:
-            said = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-            last = said[-1].strip() if said else f"ended with {result.returncode}; out of memory?"
-            raise StepError(f"{last} (see {log})")
-        printed = result.stdout.strip().splitlines()
-        return json.loads(printed[-1]) if printed and printed[-1][0] in "[{" else None
+        return run(command, self.options.out / "logs" / f"{re.sub('[^A-Za-z0-9.-]+', '-', what)}.txt")
 
     def _read(self) -> list[Row]:
         """What earlier calls measured; what failed then is tried again when it is asked for."""
@@ -312,27 +287,6 @@ class Book:
             copy_bytes_per_s=self._bandwidth,
             rows=tuple(self._rows),
         )
-
-
-def _tool(script: str, *arguments: object) -> list[str]:
-    return [sys.executable, str(TOOLS / script), *map(str, arguments)]
-
-
-def _calibration(folder: Path) -> Path:
-    """A few observations with random pictures and noise around a comfortable pose, made once."""
-    folder.mkdir(exist_ok=True)
-    for index in range(CALIBRATIONS):
-        file = folder / f"{index}.safetensors"
-        if not file.is_file():
-            random = np.random.default_rng(index)
-            state = np.array([*HOME, *HOME], np.float32) + random.normal(0, 0.01, 2 * len(HOME)).astype(
-                np.float32
-            )
-            pictures = {
-                f"image.{role}": random.integers(0, 256, (480, 640, 3), np.uint8) for role in CAMERA_ROLES
-            }
-            write_tensors(file, {**pictures, "state": state})
-    return folder
 
 
 if __name__ == "__main__":

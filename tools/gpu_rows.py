@@ -177,7 +177,7 @@ def weight_reads(graph: Path) -> tuple[int, int]:
     ]
     inside = {name for body in bodies for name in _read(body)}
     return (
-        sum(sizes.get(name, 0) for name in _read(model.node) - inside),
+        sum(sizes.get(name, 0) for name in _read(model.node)),
         sum(sizes.get(name, 0) for name in inside),
     )
 

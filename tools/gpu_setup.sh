@@ -9,7 +9,7 @@
 # has PyTorch (python3), VENV the environment to make (.venv-gpu); both may be set.
 set -eu
 
-PIECE_BYTES=50000000
+PIECE_BYTES=${PIECE_BYTES:-50000000}
 
 fail() {
     echo "gpu_setup: $*" >&2
@@ -48,10 +48,13 @@ done
 # PyTorch's Python may itself be a virtual environment, which --system-site-packages would look past.
 torch=$("$python" -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])') ||
     fail "$python has no PyTorch; set PYTHON to one that has"
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+[ -x "$venv/bin/python" ] || "$python" -m venv --without-pip "$venv"
 site=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 printf '%s\n' "$root" "$root/export" "$root/runtime" "$root/calibration" "$torch" >"$site/gigaedge-gpu.pth"
 
+# pip is beside PyTorch, as a rule.
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip ||
+    fail "$python has neither pip nor ensurepip"
 found=$(find "$wheels" "$joined" -name '*.whl')
 if [ -n "$found" ]; then
     echo "$found" | tr '\n' '\0' | xargs -0 "$venv/bin/python" -m pip install --quiet --no-index --no-deps \
@@ -63,7 +66,7 @@ if [ -d "$torch/nvidia" ] && [ ! -e "$site/nvidia" ]; then
     ln -s "$torch/nvidia" "$site/nvidia"
 fi
 libraries=$(find "$torch/nvidia" "$torch/torch" -maxdepth 3 -type d -name lib 2>/dev/null | tr '\n' ':')
-LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:-}
+LD_LIBRARY_PATH=${libraries%:}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LD_LIBRARY_PATH
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || echo "no nvidia-smi" >&2
@@ -73,26 +76,28 @@ import platform
 
 needed = (
     *("torch", "onnxruntime", "onnx", "onnx_ir", "onnxscript", "ml_dtypes", "safetensors", "numpy", "PIL", "cv2"),
-    *("pydantic", "yaml", "rich", "typer", "matplotlib"),
+    *("pydantic", "yaml", "rich", "typer"),
 )
+for_the_page = ("matplotlib",)
 print("python", platform.python_version())
 missing = []
-for name in needed:
+for name in (*needed, *for_the_page):
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError:
-        missing.append(name)
+        print(name, "is not installed")
+        missing += [name] if name in needed else []
     else:
         print(name, getattr(module, "__version__", ""))
 if missing:
     raise SystemExit(f"gpu_setup: not installed: {', '.join(missing)}; add their wheels to the folder")
 
-import onnxruntime
 import torch
 
 print("torch: CUDA", torch.version.cuda, "cuDNN", torch.backends.cudnn.version(), "GPU", torch.cuda.is_available())
-print("onnxruntime:", ", ".join(onnxruntime.get_available_providers()), "from", onnxruntime.__file__)
-# It prints every library that it misses.
-onnxruntime.preload_dlls()
 CHECK
+# Apart from PyTorch, whose import would load the libraries, as a robot has none: it names each one that it misses.
+"$venv/bin/python" -c 'import onnxruntime as ort
+print("onnxruntime:", ", ".join(ort.get_available_providers()), "from", ort.__file__)
+ort.preload_dlls()'
 exec "$venv/bin/python" "$root/tools/gpu_report.py" "$@"
