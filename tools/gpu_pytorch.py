@@ -70,6 +70,8 @@ def reference_velocity(
     folder: Path, observation: Observation, prompt: NDArray[np.float32], steps: int
 ) -> NDArray[np.float32]:
     """Velocities (steps, chunk, channels) in fp32 on the CPU, everything recomputed at every step."""
+    if observation.noise is None:
+        raise ValueError("a comparison needs an observation with noise")
     loaded = load_checkpoint(CheckpointPaths.in_directory(folder))
     outputs = reference_chunk(
         loaded,
@@ -217,9 +219,9 @@ def _narrow(*graphs: nn.Module) -> None:
     for graph in graphs:
         for module in graph.modules():
             if isinstance(module, Linear):
-                module.__class__ = nn.Linear
+                module.__class__ = nn.Linear  # type: ignore[assignment]
             elif isinstance(module, Conv2d):
-                module.__class__ = nn.Conv2d
+                module.__class__ = nn.Conv2d  # type: ignore[assignment]
             if isinstance(module, nn.Linear | nn.Conv2d | nn.RMSNorm):
                 module.to(torch.bfloat16)
 
