@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import STEPS, Bundle, GraphName, TensorInfo
 from gigaedge.errors import BundleError, DeviceError
-from gigaedge.files import sha256
+from gigaedge.files import sha256, user_cache
 from gigaedge_runtime.providers import (
     EXECUTION_PROVIDERS,
     Provider,
@@ -26,7 +26,6 @@ from gigaedge_runtime.providers import (
     strays,
     tensorrt_options,
     tensorrt_version,
-    user_cache,
 )
 
 Buffers = Mapping[str, ort.OrtValue]
@@ -123,7 +122,7 @@ class Device:
 
 
 def _tensorrt_cache(model: str) -> Path:
-    cache = cache_folder(user_cache(), model, gpu_name(), tensorrt_version(), ort.__version__)
+    cache = cache_folder(user_cache("tensorrt"), model, gpu_name(), tensorrt_version(), ort.__version__)
     cache.mkdir(parents=True, exist_ok=True)
     return cache
 
