@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gigaedge.files import read_tensors
+from tests.command_line import answer, fails, gigaedge
 
 PRECISIONS = ("fp32", "fp16", "int8")
 STEPS = (100, 10, 5, 4)
 
 
-def gigaedge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gigaedge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-
-
-def answer(*arguments: object) -> dict[str, Any]:
-    done = gigaedge(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+def export(checkpoint: Path, out: Path) -> tuple[object, ...]:
+    return (
+        "export",
+        "--checkpoint",
+        checkpoint,
+        "--prompt",
+        f"task={checkpoint / 'io.safetensors'}",
+        "--out",
+        out,
+    )
 
 
 @pytest.fixture(scope="module")
 def bundles(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("bundles")
-    common = ("--checkpoint", golden, "--prompt", f"task={golden / 'io.safetensors'}")
     for precision in PRECISIONS:
         steps = ",".join(map(str, STEPS if precision == "fp32" else STEPS[1:]))
-        answer("export", *common, "--steps", steps, "--precision", precision, "--out", folder / precision)
+        answer(*export(golden, folder / precision), "--steps", steps, "--precision", precision)
     return {precision: folder / precision for precision in PRECISIONS}
 
 
@@ -88,32 +85,13 @@ def test_each_bundle_says_what_it_costs_and_passes_its_gate(bundles: dict[str, P
 def test_what_cannot_be_is_one_line(
     golden: Path, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
-    common = (
-        "--checkpoint",
-        golden,
-        "--prompt",
-        f"task={golden / 'io.safetensors'}",
-        "--out",
-        tmp_path / "b",
-    )
-    done = gigaedge("export", *common, *options)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    fails(message, *export(golden, tmp_path / "b"), *options)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_calibration_takes_observations(golden: Path, tmp_path: Path) -> None:
-    common = (
-        "--checkpoint",
-        golden,
-        "--prompt",
-        f"task={golden / 'io.safetensors'}",
-        "--out",
-        tmp_path / "b",
-    )
     options = ("--precision", "int8", "--target", "tensorrt", "--opset", 20, "--calibration", golden)
-    answer("export", *common, *options)
+    answer(*export(golden, tmp_path / "b"), *options)
     step = answer("verify", tmp_path / "b", "--golden", golden)
     assert step["passed"]
     scales = [name for name in read_tensors(tmp_path / "b" / "weights.safetensors") if name.endswith(".qdq8")]
