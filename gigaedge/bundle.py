@@ -13,26 +13,27 @@ Layout `single` has one BUNDLE/policy.onnx in place of the three graphs.
 
 from __future__ import annotations
 
-import json
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from gigaedge.errors import BundleError
-from gigaedge.files import atomic_file, sha256
+from gigaedge.documents import FileInfo, Part, Sha256, SourceFile, read_document, verify_files, write_document
+from gigaedge.errors import BundleError, InputError
+from gigaedge.findings import FidelityInfo, LedgerInfo
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM, CameraRole
 from gigaedge.sampling import Solver
-from gigaedge.validation import first_problem
 
 GraphName = Literal["text", "context", "step", "policy"]
 Layout = Literal["split", "single"]
 
 SCHEMA: Final = 1
 MANIFEST: Final = "manifest.json"
-LAZY_CHECK_BYTES: Final = 1 << 30
-"""A weights file above this is hashed only on request; its size is always compared."""
 STEPS: Final = "steps"
 """An axis whose length is the number of sampler steps, chosen at run time (layout single)."""
 LAYOUTS: Final[dict[Layout, tuple[GraphName, ...]]] = {
@@ -41,25 +42,11 @@ LAYOUTS: Final[dict[Layout, tuple[GraphName, ...]]] = {
 }
 """The graphs of each layout."""
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 Precision = Literal["fp32", "fp16", "int8", "int4"]
 Target = Literal["cpu", "cuda", "tensorrt"]
 """What a bundle is made for; it decides what int8 means, and whether activations are fp16."""
 Values = Annotated[tuple[float, ...], Field(min_length=ROBOT_DIM, max_length=ROBOT_DIM)]
 """One number per state or action dimension."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class FileInfo(_Part):
-    """A file of the bundle."""
-
-    file: FileName
-    bytes: int = Field(ge=0)
-    sha256: Sha256
 
 
 class WeightsInfo(FileInfo):
@@ -69,7 +56,7 @@ class WeightsInfo(FileInfo):
     """Bytes per element type."""
 
 
-class TensorInfo(_Part):
+class TensorInfo(Part):
     """Type and shape of a graph's input or output."""
 
     dtype: Literal["float32", "float16", "uint8", "int64"]
@@ -83,7 +70,7 @@ class GraphInfo(FileInfo):
     outputs: dict[str, TensorInfo]
 
 
-class ModelInfo(_Part):
+class ModelInfo(Part):
     """Which network this is."""
 
     generation: Literal["GWP-0", "GWP-0.5"]
@@ -94,14 +81,7 @@ class ModelInfo(_Part):
     """Number of weights in the bundle."""
 
 
-class SourceFile(_Part):
-    """A file the export read."""
-
-    name: str
-    sha256: Sha256
-
-
-class ScheduleInfo(_Part):
+class ScheduleInfo(Part):
     """One solver and step count: rows `first_row` ... `first_row + steps - 1` of the step graph's time table."""
 
     solver: Solver
@@ -117,7 +97,7 @@ class ScheduleInfo(_Part):
         return self
 
 
-class SamplerInfo(_Part):
+class SamplerInfo(Part):
     """Flow matching in fixed steps from noise to actions."""
 
     prediction: Literal["noise - data"] = "noise - data"
@@ -127,7 +107,7 @@ class SamplerInfo(_Part):
     schedules: Annotated[tuple[ScheduleInfo, ...], Field(min_length=1)]
 
 
-class ViewInfo(_Part):
+class ViewInfo(Part):
     """The one picture the policy sees."""
 
     width: int = Field(ge=2)
@@ -138,7 +118,7 @@ class ViewInfo(_Part):
     """Antialiased when shrinking; scale to cover, then centre crop."""
 
 
-class StateInfo(_Part):
+class StateInfo(Part):
     """The 14 values of the state."""
 
     names: tuple[str, ...]
@@ -160,7 +140,7 @@ class ActionInfo(StateInfo):
     rtc_trained: bool = False
 
 
-class PromptText(_Part):
+class PromptText(Part):
     """Where an embedding came from that was made of a text."""
 
     text: str
@@ -178,7 +158,7 @@ class PromptsInfo(FileInfo):
     """By name, for the prompts that were made of a text."""
 
 
-class KeptInfo(_Part):
+class KeptInfo(Part):
     """Places (`step/layer07/attn1.to_q`, wildcards as in a shell) whose precision is not the recipe's."""
 
     match: str
@@ -187,7 +167,7 @@ class KeptInfo(_Part):
     """`guard`, `recipe` (a rule of the recipe file), or what was found in weights or activations."""
 
 
-class CastInfo(_Part):
+class CastInfo(Part):
     """What a weight lost, or would have lost, in fp16."""
 
     name: str
@@ -198,7 +178,7 @@ class CastInfo(_Part):
     relative_l2: float
 
 
-class PrecisionInfo(_Part):
+class PrecisionInfo(Part):
     """How weights are stored and what computes."""
 
     recipe: Precision
@@ -210,79 +190,7 @@ class PrecisionInfo(_Part):
     """Weights that overflow in fp16 or have values flushed to zero."""
 
 
-class FidelityRow(_Part):
-    """How far one stage of the bundle is from its reference."""
-
-    stage: str
-    max_abs: float
-    relative_l2: float
-    cosine: float
-    joint_degrees: float | None = None
-    """Worst joint error, where the stage is a chunk of actions."""
-    fingertip_millimetres: float | None = None
-    """Worst distance of a fingertip, likewise."""
-
-
-class FidelityInfo(_Part):
-    """The comparison made when the bundle was written."""
-
-    reference: str
-    tolerance: float | None
-    """Gate on the relative L2 of velocities (of every stage, at fp32); None where errors are only reported."""
-    passed: bool
-    stages: tuple[FidelityRow, ...]
-
-
-class SpreadInfo(_Part):
-    """A distribution in three numbers."""
-
-    p50: float = Field(ge=0)
-    p95: float = Field(ge=0)
-    worst: float = Field(ge=0)
-
-
-class LatencyInfo(_Part):
-    """How long a chunk takes after warm-up, ms."""
-
-    p50: float = Field(ge=0)
-    p95: float = Field(ge=0)
-    context_p50: float = Field(ge=0)
-    """Picture to cache."""
-    steps_p50: float = Field(ge=0)
-    """All sampler steps."""
-
-
-class LedgerRow(_Part):
-    """What one way of sampling costs, and how far its actions are from the reference's."""
-
-    steps: int = Field(ge=1)
-    solver: Solver
-    joint_degrees: SpreadInfo
-    """Over all chunks, actions and the 12 joints."""
-    gripper_millimetres: SpreadInfo
-    """Opening; over all chunks, actions and both grippers."""
-    fingertip_millimetres: SpreadInfo
-    """Distance between the points that two actions lead to; over all chunks, actions and both arms."""
-    latency_milliseconds: LatencyInfo
-
-
-class LedgerInfo(_Part):
-    """The bundle beside a reference on the same observations and noise: error in a person's units, and latency."""
-
-    reference: str
-    observations: int = Field(ge=1)
-    chunks: int = Field(ge=1)
-    """Compared per row: observations times noises."""
-    machine: str
-    """Where the latency was measured: processor, provider, ONNX Runtime."""
-    gate_degrees: float | None = None
-    """Largest p95 of `joint_degrees` that was asked for."""
-    gate_millimetres: float | None = None
-    """Largest p95 of `fingertip_millimetres` that was asked for."""
-    rows: Annotated[tuple[LedgerRow, ...], Field(min_length=1)]
-
-
-class Manifest(_Part):
+class Manifest(Part):
     """manifest.json."""
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
@@ -340,57 +248,49 @@ class Bundle:
         return self.path / info.file
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """The FileInfo fields of a file."""
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a bundle, its files unchecked. Raises BundleError: no bundle, an unknown schema."""
+    absent = f"no bundle here ({MANIFEST} is missing); `gigaedge export` writes one"
+    return read_document(path / MANIFEST, Manifest, schema=SCHEMA, absent=absent)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write manifest.json into `folder`, whole or not at all."""
-    text = manifest.model_dump_json(indent=1, by_alias=True)
-    with atomic_file(folder / MANIFEST) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_document(folder / MANIFEST, manifest)
 
 
-def open_bundle(path: Path, *, check_weights: bool | None = None) -> Bundle:
+def open_bundle(path: Path, *, check_weights: bool = False) -> Bundle:
     """Open a bundle and verify it.
 
-    Sizes and checksums of every file are compared; those of a weights file above 1 GiB only when `check_weights`
-    is True. Raises BundleError: no bundle, an unknown schema, a missing, altered or truncated file.
+    Sizes and checksums of every file are compared; those of a file above 1 GiB only when `check_weights` is True.
+    Raises BundleError: no bundle, an unknown schema, a missing, altered or truncated file.
     """
     manifest = read_manifest(path)
-    for info in manifest.files():
-        file = path / info.file
-        if not file.is_file():
-            raise BundleError(f"{path}: {info.file} is missing; copy the bundle again")
-        if file.stat().st_size != info.bytes:
-            raise BundleError(
-                f"{path}: {info.file} has {file.stat().st_size} bytes, the manifest says {info.bytes}; copy it again"
-            )
-        lazily = info is manifest.weights and info.bytes > LAZY_CHECK_BYTES
-        if (check_weights or not lazily) and sha256(file) != info.sha256:
-            raise BundleError(
-                f"{path}: {info.file} was altered (its SHA-256 is not the manifest's); export or copy it again"
-            )
+    try:
+        verify_files(path / MANIFEST, manifest.files(), check_large=check_weights)
+    except BundleError:
+        # An edit replaces the manifest and then removes what the old one named.
+        if read_manifest(path) == manifest:
+            raise
+        return open_bundle(path, check_weights=check_weights)
     return Bundle(path, manifest)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of a bundle, its files unchecked. Raises BundleError: no bundle, an unknown schema."""
-    file = path / MANIFEST
-    if not file.is_file():
-        raise BundleError(f"{path}: no bundle here ({MANIFEST} is missing); `gigaedge export` writes one")
+def update_manifest(folder: Path, change: Callable[[Manifest], Manifest]) -> None:
+    """Put what `change` makes of a bundle's manifest in its place; no other edit comes between."""
+    with edit_lock(folder):
+        write_manifest(folder, change(read_manifest(folder)))
+
+
+@contextmanager
+def edit_lock(path: Path) -> Iterator[None]:
+    """One edit of a bundle at a time; the lock goes with the process that holds it. Raises InputError: no folder."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{file}: not valid JSON ({error}); export or copy the bundle again") from error
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise BundleError(
-            f"{file}: schema {schema!r} is not known to this version (it reads {SCHEMA}); "
-            "use the gigaedge version that wrote the bundle, or export again"
-        )
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise InputError(f"{path}: not a folder; pass a bundle that `gigaedge export` wrote") from error
     try:
-        return Manifest.model_validate(data)
-    except ValidationError as error:
-        raise BundleError(f"{file}: {first_problem(error, Manifest)}") from error
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

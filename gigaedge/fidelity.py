@@ -9,7 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.bundle import FidelityInfo, FidelityRow, Precision
+from gigaedge.bundle import Precision
+from gigaedge.findings import FidelityInfo, FidelityRow
 from gigaedge.ledger import Errors
 
 TOLERANCE = 1e-4

@@ -19,6 +19,12 @@ from numpy.typing import NDArray
 from gigaedge.errors import InputError
 
 
+def require_free(target: Path, *, replace: bool) -> None:
+    """Raise InputError when `target`, the --out of a command, exists and is not to be replaced."""
+    if target.exists() and not replace:
+        raise InputError(f"{target} exists already; remove it, choose another --out, or pass --force")
+
+
 @contextmanager
 def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `target`; rename it there when the block ends well.
@@ -26,8 +32,7 @@ def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises InputError when `target` exists and `replace` is not set. On any exception, Ctrl-C included,
     the temporary directory is removed and `target` stays as it was. What a killed process left is removed by the next.
     """
-    if target.exists() and not replace:
-        raise InputError(f"{target} exists already; remove it, choose another --out, or pass --force")
+    require_free(target, replace=replace)
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{target.name}.part-"
     for left in target.parent.glob(f"{glob.escape(prefix)}*"):
@@ -90,6 +95,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def user_cache(*names: str) -> Path:
+    """A folder for what can be made again, as the XDG base directory specification places it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache.joinpath("gigaedge", *names)
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
@@ -115,6 +126,12 @@ def read_tensors(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(
             f"{path}: not a readable safetensors file ({error}); copy or download it again"
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_tensors(path: Path, tensors: dict[str, NDArray[Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.bundle import LatencyInfo, LedgerInfo, LedgerRow, SpreadInfo
+from gigaedge.findings import LatencyInfo, LedgerInfo, LedgerRow, SpreadInfo
 from gigaedge.kinematics import fingertips
 from gigaedge.robot import DELTA_MASK, DIM_NAMES
 from gigaedge.sampling import Solver
@@ -52,6 +52,7 @@ class Timings:
 
     total: list[float]
     context: list[float]
+    """Empty, as `steps`, in layout single."""
     steps: list[float]
 
 
@@ -129,8 +130,8 @@ def entry(bundle: str, precision: str, steps: int, solver: Solver, errors: Error
             latency_milliseconds=LatencyInfo(
                 p50=total.p50,
                 p95=total.p95,
-                context_p50=_milliseconds(timings.context).p50,
-                steps_p50=_milliseconds(timings.steps).p50,
+                context_p50=_milliseconds(timings.context).p50 if timings.context else None,
+                steps_p50=_milliseconds(timings.steps).p50 if timings.steps else None,
             ),
         ),
         per_joint={name: spread(errors.joints[..., i]) for i, name in enumerate(JOINT_NAMES)},

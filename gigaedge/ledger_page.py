@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from gigaedge.bundle import SpreadInfo
+from gigaedge.findings import SpreadInfo
 from gigaedge.ledger import JOINT_NAMES, Comparison, Entry
 from gigaedge.pages import figure, page, paragraph, section, table
 
@@ -39,7 +39,8 @@ def rows(comparison: Comparison) -> list[list[str]]:
             [
                 *(each.bundle, each.precision, f"{row.steps} {row.solver}"),
                 *(["reference", "", ""] if is_reference else [_spread(error) for error in errors]),
-                *(f"{times.p50:.1f}/{times.p95:.1f}", f"{times.context_p50:.1f}+{times.steps_p50:.1f}"),
+                f"{times.p50:.1f}/{times.p95:.1f}",
+                "-" if times.steps_p50 is None else f"{times.context_p50:.1f}+{times.steps_p50:.1f}",
             ]
         )
     return found

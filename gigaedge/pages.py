@@ -10,10 +10,7 @@ import io
 import re
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from gigaedge.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,9 +79,3 @@ def figure(fig: Figure, caption: str, alt: str) -> str:
     drawing = re.sub(r'(\bid="|\bhref="#|url\(#)', lambda match: match.group() + prefix, drawing)
     drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
     return f"<figure>\n{drawing}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
-
-
-def write_page(path: Path, html: str) -> None:
-    """Write a page, whole or not at all."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")

@@ -7,9 +7,7 @@ two steps leaves at most a file that nothing names, which the next edit removes.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,12 +21,13 @@ from gigaedge.bundle import (
     Bundle,
     Manifest,
     PromptText,
-    describe_file,
+    edit_lock,
     open_bundle,
-    read_manifest,
+    update_manifest,
     write_manifest,
 )
-from gigaedge.errors import BundleError, CheckpointError, InputError
+from gigaedge.documents import describe_file
+from gigaedge.errors import BundleError, CheckpointError
 from gigaedge.files import atomic_file, read_tensors
 
 KEYS: Final = ("prompt_embeds", "t5_embedding")
@@ -50,9 +49,14 @@ class Prompt:
         return int(np.flatnonzero(self.embedding.any(axis=1)).max(initial=-1)) + 1
 
 
-def read_prompts(bundle: Path) -> dict[str, Prompt]:
-    """Every prompt of a bundle, in order. Raises BundleError."""
-    return _prompts(open_bundle(bundle))
+def read_prompts(bundle: Bundle) -> dict[str, Prompt]:
+    """Every prompt of an opened bundle, in order. Raises BundleError: one that the manifest names is missing."""
+    info = bundle.manifest.prompts
+    tensors = read_tensors(bundle.file(info))
+    absent = [name for name in info.names if name not in tensors]
+    if absent:
+        raise BundleError(f"{bundle.file(info)}: prompt {absent[0]!r} is missing; export the bundle again")
+    return {name: Prompt(tensors[name], info.texts.get(name)) for name in info.names}
 
 
 def add_prompts(bundle: Path, prompts: Mapping[str, Prompt], *, replace: bool = False) -> None:
@@ -83,13 +87,12 @@ def remove_prompt(bundle: Path, name: str) -> None:
 
 def record_texts(bundle: Path, texts: Mapping[str, PromptText]) -> None:
     """Note in the manifest which texts prompts of the bundle were made of."""
-    with _locked(bundle):
-        manifest = read_manifest(bundle)
+
+    def record(manifest: Manifest) -> Manifest:
         known = {**manifest.prompts.texts, **texts}
-        write_manifest(
-            bundle,
-            manifest.model_copy(update={"prompts": manifest.prompts.model_copy(update={"texts": known})}),
-        )
+        return manifest.model_copy(update={"prompts": manifest.prompts.model_copy(update={"texts": known})})
+
+    update_manifest(bundle, record)
 
 
 def expect_free(manifest: Manifest, name: str, *, replace: bool) -> None:
@@ -170,9 +173,9 @@ def _edited(bundle: Path) -> Iterator[tuple[Manifest, dict[str, Prompt]]]:
     """Yield manifest and prompts; what the block leaves in the prompts is written."""
     from safetensors.numpy import save
 
-    with _locked(bundle):
+    with edit_lock(bundle):
         opened = open_bundle(bundle)
-        prompts = _prompts(opened)
+        prompts = read_prompts(opened)
         yield opened.manifest, prompts
         content = save({name: np.ascontiguousarray(prompt.embedding) for name, prompt in prompts.items()})
         file = bundle / f"prompts-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
@@ -189,26 +192,3 @@ def _edited(bundle: Path) -> Iterator[tuple[Manifest, dict[str, Prompt]]]:
         for other in bundle.glob("prompts*.safetensors"):
             if other.name != info.file:
                 other.unlink()
-
-
-@contextmanager
-def _locked(bundle: Path) -> Iterator[None]:
-    """One edit at a time; the lock goes with the process that holds it."""
-    try:
-        folder = os.open(bundle, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise InputError(f"{bundle}: not a folder; pass a bundle that `gigaedge export` wrote") from error
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _prompts(bundle: Bundle) -> dict[str, Prompt]:
-    info = bundle.manifest.prompts
-    tensors = read_tensors(bundle.file(info))
-    absent = [name for name in info.names if name not in tensors]
-    if absent:
-        raise BundleError(f"{bundle.file(info)}: prompt {absent[0]!r} is missing; export the bundle again")
-    return {name: Prompt(tensors[name], info.texts.get(name)) for name in info.names}

@@ -10,16 +10,13 @@ It is a folder of its own because one encoder serves many bundles, and a robot w
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from gigaedge.bundle import LAZY_CHECK_BYTES, FidelityInfo, FileInfo, SourceFile
-from gigaedge.errors import BundleError
-from gigaedge.files import sha256
-from gigaedge.validation import first_problem
+from gigaedge.documents import FileInfo, Part, SourceFile, read_document, verify_files, write_document
+from gigaedge.findings import FidelityInfo
 
 SCHEMA: Final = 1
 DESCRIPTION: Final = "text_encoder.json"
@@ -31,11 +28,7 @@ MAX_TOKENS: Final = 512
 Precision = Literal["fp32", "int8"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class EncoderSizes(_Part):
+class EncoderSizes(Part):
     """Which network this is."""
 
     architecture: Literal["umt5"] = "umt5"
@@ -47,7 +40,7 @@ class EncoderSizes(_Part):
     parameters: int = Field(ge=1)
 
 
-class TextEncoderInfo(_Part):
+class TextEncoderInfo(Part):
     """text_encoder.json."""
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
@@ -77,9 +70,14 @@ def is_text_encoder(folder: Path) -> bool:
 
 
 def write_description(folder: Path, info: TextEncoderInfo) -> None:
-    """Write text_encoder.json into `folder`."""
-    text = info.model_dump_json(indent=1, by_alias=True)
-    (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+    """Write text_encoder.json into `folder`, whole or not at all."""
+    write_document(folder / DESCRIPTION, info)
+
+
+def read_description(folder: Path) -> TextEncoderInfo:
+    """The description of an exported text encoder, its files unchecked. Raises BundleError."""
+    absent = f"no exported text encoder here ({DESCRIPTION} is missing); `gigaedge text-encoder` writes one"
+    return read_document(folder / DESCRIPTION, TextEncoderInfo, schema=SCHEMA, absent=absent)
 
 
 def open_text_encoder(folder: Path) -> TextEncoderInfo:
@@ -88,42 +86,5 @@ def open_text_encoder(folder: Path) -> TextEncoderInfo:
     Raises BundleError: no text encoder, an unknown schema, a missing, altered or truncated file.
     """
     info = read_description(folder)
-    for part in info.files():
-        file = folder / part.file
-        if not file.is_file():
-            raise BundleError(f"{folder}: {part.file} is missing; copy the text encoder again")
-        if file.stat().st_size != part.bytes:
-            raise BundleError(
-                f"{folder}: {part.file} has {file.stat().st_size} bytes, {DESCRIPTION} says {part.bytes}; "
-                "copy it again"
-            )
-        if part.bytes <= LAZY_CHECK_BYTES and sha256(file) != part.sha256:
-            raise BundleError(
-                f"{folder}: {part.file} was altered (its SHA-256 is not that of {DESCRIPTION}); "
-                "export or copy it again"
-            )
+    verify_files(folder / DESCRIPTION, info.files())
     return info
-
-
-def read_description(folder: Path) -> TextEncoderInfo:
-    """The description of an exported text encoder, its files unchecked. Raises BundleError."""
-    file = folder / DESCRIPTION
-    if not file.is_file():
-        raise BundleError(
-            f"{folder}: no exported text encoder here ({DESCRIPTION} is missing); "
-            "`gigaedge text-encoder` writes one"
-        )
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{file}: not valid JSON ({error}); export or copy it again") from error
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise BundleError(
-            f"{file}: schema {schema!r} is not known to this version (it reads {SCHEMA}); "
-            "use the gigaedge version that wrote it, or export again"
-        )
-    try:
-        return TextEncoderInfo.model_validate(data)
-    except ValidationError as error:
-        raise BundleError(f"{file}: {first_problem(error, TextEncoderInfo)}") from error

@@ -17,7 +17,6 @@ import torch
 import gigaedge
 from gigaedge.bundle import (
     ActionInfo,
-    FidelityInfo,
     GraphInfo,
     Layout,
     Manifest,
@@ -26,14 +25,14 @@ from gigaedge.bundle import (
     PromptsInfo,
     SamplerInfo,
     ScheduleInfo,
-    SourceFile,
     StateInfo,
     ViewInfo,
-    describe_file,
     write_manifest,
 )
+from gigaedge.documents import SourceFile, describe_file
 from gigaedge.errors import InputError
 from gigaedge.files import atomic_directory, sha256, write_tensors
+from gigaedge.findings import FidelityInfo
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, DIM_UNITS
 from gigaedge.sampling import SOLVERS
 from gigaedge_export.checkpoint import LoadedCheckpoint

@@ -29,7 +29,7 @@ from tokenizers import Tokenizer
 from transformers import PretrainedConfig, UMT5EncoderModel
 
 import gigaedge
-from gigaedge.bundle import FileInfo, SourceFile, describe_file
+from gigaedge.documents import FileInfo, SourceFile, describe_file
 from gigaedge.errors import CheckFailedError, CheckpointError
 from gigaedge.fidelity import TOLERANCE, compare, summary
 from gigaedge.files import atomic_directory, sha256

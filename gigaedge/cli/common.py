@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace --out when it exists.")]
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle folder.", show_default=False)]
+ProviderOption = Annotated[Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the graphs run.")]
+StepsOption = Annotated[
+    int | None, typer.Option(help="Sampler steps; default: the bundle's first.", min=1, show_default=False)
+]
+SolverOption = Annotated[
+    Literal["euler", "multistep"], typer.Option(help="euler is upstream's; multistep is of second order.")
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of the noise that is drawn.", min=0)]
+HtmlOption = Annotated[
+    Path | None, typer.Option(help="Page with the numbers and plots to write.", show_default=False)
+]
+ReportOption = Annotated[Path | None, typer.Option(help="JSON file to write.", show_default=False)]
 
 FILE_WIDTH = 1000
 """Columns where the output is no terminal: tables are not folded there."""
@@ -48,7 +60,7 @@ def progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
         TimeElapsedColumn(),
         TextColumn("left"),
     )
-    with _bar((*columns, TimeRemainingColumn()), quiet) as bar:
+    with draw_bar((*columns, TimeRemainingColumn()), quiet) as bar:
         task = bar.add_task("", total=total)
         started = 0
 
@@ -91,12 +103,12 @@ def stage_progress(quiet: bool) -> Iterator[StageProgress]:
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TransferSpeedColumn())
-    with _bar((*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()), quiet) as bar:
+    with draw_bar((*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()), quiet) as bar:
         yield StageProgress(bar)
 
 
-def _bar(columns: Sequence[ProgressColumn], quiet: bool) -> Progress:
-    """Nothing is drawn where stderr is no terminal."""
+def draw_bar(columns: Sequence[ProgressColumn], quiet: bool) -> Progress:
+    """A bar on stderr; nothing is drawn where that is no terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gigaedge.cli.common import JsonOption, needs, print_json, print_table, progress
+from gigaedge.cli.common import (
+    HtmlOption,
+    JsonOption,
+    ProviderOption,
+    SeedOption,
+    needs,
+    print_json,
+    print_table,
+    progress,
+)
 from gigaedge.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -49,20 +59,18 @@ def compare_command(
     noises: Annotated[
         int, typer.Option(help="Noises drawn for an observation that brings none.", min=1)
     ] = DEFAULT_NOISES,
-    seed: Annotated[int, typer.Option(help="Seed of the drawn noises.", min=0)] = 0,
+    seed: SeedOption = 0,
     repeats: Annotated[
         int, typer.Option(help="Chunks to time per row, at least; one more warms up.", min=1)
     ] = DEFAULT_REPEATS,
-    provider: Annotated[
-        Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the graphs run.")
-    ] = "cpu",
+    provider: ProviderOption = "cpu",
     gate_deg: Annotated[
         float | None, typer.Option(help="Largest p95 joint error that passes, degrees.", min=0.0)
     ] = None,
     gate_mm: Annotated[
         float | None, typer.Option(help="Largest p95 fingertip error that passes, mm.", min=0.0)
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the table and plots there.")] = None,
+    html: HtmlOption = None,
     write: Annotated[
         bool, typer.Option("--write", help="Store each bundle's rows in its manifest, also beyond a gate.")
     ] = False,
@@ -90,10 +98,10 @@ def compare_command(
     if write:
         _write_ledgers(comparison, plan.bundles, gate_deg, gate_mm)
     if html is not None:
+        from gigaedge.files import write_text
         from gigaedge.ledger_page import render
-        from gigaedge.pages import write_page
 
-        write_page(html, render(comparison))
+        write_text(html, render(comparison))
     if json:
         print_json(_as_json(comparison, gate_deg, gate_mm, beyond))
     else:
@@ -108,11 +116,12 @@ def _write_ledgers(
     gate_degrees: float | None,
     gate_millimetres: float | None,
 ) -> None:
-    from gigaedge.bundle import read_manifest, write_manifest
+    from gigaedge.bundle import Manifest, update_manifest
 
     for label, folder in bundles.items():
         ledger = comparison.info(label, gate_degrees, gate_millimetres)
-        write_manifest(folder, read_manifest(folder).model_copy(update={"ledger": ledger}))
+        # A `gigaedge prompt` meanwhile has put another manifest there.
+        update_manifest(folder, partial(Manifest.model_copy, update={"ledger": ledger}))
 
 
 def _as_json(

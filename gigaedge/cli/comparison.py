@@ -255,8 +255,9 @@ def _measure(
                     start = perf_counter()
                     chunk = policy.chunk(observation)
                     timings.total.append(perf_counter() - start)
-                    timings.context.append(chunk.timings["context"])
-                    timings.steps.append(chunk.timings["steps"])
+                    if "steps" in chunk.timings:
+                        timings.context.append(chunk.timings["context"])
+                        timings.steps.append(chunk.timings["steps"])
                 actions.append(chunk.actions)
         except ObservationError as error:
             raise ObservationError(f"{sample.source}: {error}") from error

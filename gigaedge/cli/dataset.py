@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,13 @@ import gigaedge
 from gigaedge.cli.common import (
     BundleArgument,
     ForceOption,
+    HtmlOption,
     JsonOption,
+    ProviderOption,
+    ReportOption,
+    SeedOption,
+    SolverOption,
+    StepsOption,
     needs,
     print_json,
     print_notices,
@@ -59,10 +65,10 @@ def norm_stats_command(
     json: JsonOption = False,
 ) -> None:
     """Compute the statistics that training and export normalise states and actions with. Quantiles are exact."""
+    from gigaedge.files import require_free
     from gigaedge.norm_stats import document, norm_stats, notices
 
-    if out.exists() and not force:
-        raise InputError(f"{out} exists already; remove it, choose another --out, or pass --force")
+    require_free(out, replace=force)
     with ExitStack() as stack:
         opened = [stack.enter_context(open_dataset(path, cameras=False)) for path in dataset]
         for other in opened[1:]:
@@ -111,18 +117,12 @@ def openloop_command(
     prompt: Annotated[
         str | None, typer.Option(help="Prompt of the bundle; wins over the dataset's embeddings.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampler steps; default: the bundle's first.", min=1)
-    ] = None,
-    solver: Annotated[
-        Literal["euler", "multistep"], typer.Option(help="euler is upstream's; multistep is of second order.")
-    ] = "euler",
-    seed: Annotated[int, typer.Option(help="Seed of the noise.", min=0)] = 0,
-    provider: Annotated[
-        Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the graphs run.")
-    ] = "cpu",
-    html: Annotated[Path | None, typer.Option(help="Page with plots to write.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write.", show_default=False)] = None,
+    steps: StepsOption = None,
+    solver: SolverOption = "euler",
+    seed: SeedOption = 0,
+    provider: ProviderOption = "cpu",
+    html: HtmlOption = None,
+    report: ReportOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run the policy on recorded observations and compare its chunks with what the demonstrator did."""
@@ -151,7 +151,7 @@ def openloop_command(
                 prompts.use(episode)
                 rollouts += roll_out(policy, episode, stride=stride, seed=seed, begin=begin)
     print_notices([*opened.notices, *prompts.notices])
-    report = evaluate(rollouts, stride)
+    evaluation = evaluate(rollouts, stride)
     facts = {
         "bundle": str(bundle),
         "dataset": str(dataset),
@@ -161,15 +161,15 @@ def openloop_command(
         "seed": seed,
         "provider": provider,
     }
-    content = {**facts, "prompts": prompts.used, **asdict(report)}
-    if out is not None:
-        write_json(out, content)
+    content = {**facts, "prompts": prompts.used, **asdict(evaluation)}
+    if report is not None:
+        write_json(report, content)
     if html is not None:
-        write_openloop_page(html, f"{bundle} on {dataset}", facts, report, rollouts)
+        write_openloop_page(html, f"{bundle} on {dataset}", facts, evaluation, rollouts)
     if json:
         print_json(content)
     else:
-        print_report(f"{bundle} on {dataset}", len(chosen), report)
+        print_report(f"{bundle} on {dataset}", len(chosen), evaluation)
 
 
 class EpisodePrompts:
@@ -254,7 +254,6 @@ def print_report(title: str, episodes: int, report: Report) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, whole or not at all."""
-    from gigaedge.files import atomic_file
+    from gigaedge.files import write_text
 
-    with atomic_file(path) as temporary:
-        temporary.write_text(json_module.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json_module.dumps(content, indent=1, allow_nan=False) + "\n")

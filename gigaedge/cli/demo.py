@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -91,8 +90,9 @@ def make_demo_bundle(out: Path, generation: Literal["GWP-0", "GWP-0.5"], *, quie
 
 def cached_demo_bundle(*, quiet: bool) -> Path:
     """The demo's bundle for site files that say `bundle: demo`; made once and kept in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "gigaedge" / f"demo-{gigaedge.__version__}"
+    from gigaedge.files import user_cache
+
+    folder = user_cache(f"demo-{gigaedge.__version__}")
     if not (folder / "bundle" / "manifest.json").is_file():
         if not quiet:
             typer.echo(f"making the demo bundle in {folder}", err=True)

@@ -24,8 +24,9 @@ from gigaedge.cli.common import (
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
-    from gigaedge.bundle import FidelityInfo, FidelityRow, Manifest, PromptText
+    from gigaedge.bundle import Manifest, PromptText
     from gigaedge.cli.common import StageProgress
+    from gigaedge.findings import FidelityInfo, FidelityRow
     from gigaedge_export.checkpoint import LoadedCheckpoint
     from gigaedge_export.export import ExportOptions
     from gigaedge_export.ranges import Sample
@@ -264,7 +265,7 @@ def describe(path: Path, manifest: Manifest) -> str:
     )
     proof = "not verified"
     if manifest.fidelity is not None:
-        proof = f"compared with {manifest.fidelity.reference}: " + describe_fidelity(manifest.fidelity)
+        proof = describe_fidelity(manifest.fidelity)
     return (
         f"{path}: {manifest.model.generation}, {manifest.model.parameters / 1e6:.2f} M weights, "
         f"{manifest.precision.recipe}, {size:.1f} MB, steps {steps}; {proof}"
@@ -272,7 +273,7 @@ def describe(path: Path, manifest: Manifest) -> str:
 
 
 def describe_fidelity(fidelity: FidelityInfo) -> str:
-    """The first stage of each kind, and what the chunk's error comes to on the arms."""
+    """How the graphs were judged, the first stage of each kind, and what the chunk's error comes to on the arms."""
     first: dict[str, FidelityRow] = {}
     for row in fidelity.stages:
         first.setdefault(row.stage.partition("/")[0].partition(" ")[0], row)
@@ -284,7 +285,8 @@ def describe_fidelity(fidelity: FidelityInfo) -> str:
         )
     if not fidelity.passed:
         parts.append(f"velocities are beyond the gate of {fidelity.tolerance:.0e}")
-    return ", ".join(parts)
+    judged = "verified against" if fidelity.passed and fidelity.tolerance is not None else "compared with"
+    return f"{judged} {fidelity.reference}: {', '.join(parts)}"
 
 
 def parse_steps(text: str) -> tuple[int, ...]:

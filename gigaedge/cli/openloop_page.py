@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from gigaedge.files import write_text
 from gigaedge.openloop import ERROR_HEADER, SCALE, Report, Rollout
-from gigaedge.pages import figure, page, paragraph, section, table, write_page
+from gigaedge.pages import figure, page, paragraph, section, table
 from gigaedge.robot import ARM_DIM, DIM_NAMES, DIM_UNITS, SIDES
 
 DRAWN_EPISODES: Final = 6
@@ -48,7 +49,7 @@ def write_openloop_page(
             section("Every chunk", _chunks(report)),
         ],
     )
-    write_page(path, html)
+    write_text(path, html)
 
 
 def _worst_episodes(report: Report) -> list[int]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gigaedge.cli.common import (
     BundleArgument,
     JsonOption,
+    ProviderOption,
+    SeedOption,
+    SolverOption,
+    StepsOption,
     needs,
     print_json,
     print_notices,
@@ -21,7 +25,8 @@ from gigaedge.cli.common import (
 from gigaedge.errors import CheckFailedError, InputError
 
 if TYPE_CHECKING:
-    from gigaedge.bundle import FidelityRow, LedgerInfo, PrecisionInfo
+    from gigaedge.bundle import PrecisionInfo
+    from gigaedge.findings import FidelityRow, LedgerInfo
     from gigaedge_runtime.memory import MemoryUse
 
 
@@ -51,7 +56,8 @@ def inspect_command(
     memory = _memory(bundle) if load else None
     if json:
         measured = {"memory": {**asdict(memory), "ratio": memory.ratio}} if memory else {}
-        print_json({**manifest.model_dump(mode="json", by_alias=True), **measured})
+        described = manifest.model_dump(mode="json", by_alias=True)
+        print_json({"bundle": str(bundle), **described, **measured})
         return
     sampler, view, action = manifest.sampler, manifest.view, manifest.action
     solvers = {schedule.solver: "" for schedule in sampler.schedules}
@@ -140,16 +146,10 @@ def infer_command(
     prompt: Annotated[
         str | None, typer.Option(help="Prompt of the bundle; wins over the observation's.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampler steps; default: the bundle's first.", min=1)
-    ] = None,
-    solver: Annotated[
-        Literal["euler", "multistep"], typer.Option(help="euler is upstream's; multistep is of second order.")
-    ] = "euler",
-    seed: Annotated[int, typer.Option(help="Seed of the noise when the observation has none.")] = 0,
-    provider: Annotated[
-        Literal["cpu", "cuda", "tensorrt"], typer.Option(help="Where the graphs run.")
-    ] = "cpu",
+    steps: StepsOption = None,
+    solver: SolverOption = "euler",
+    seed: SeedOption = 0,
+    provider: ProviderOption = "cpu",
     intermediate: Annotated[
         bool, typer.Option("--intermediate", help="Also write ref_latents, velocity and trajectory.")
     ] = False,

@@ -54,9 +54,10 @@ def _group() -> None:
 @app.command("list", epilog="Example: `gigaedge prompt list bundle`")
 def list_command(bundle: BundleArgument, json: JsonOption = False) -> None:
     """List a bundle's prompts; the first is what the policy starts with."""
+    from gigaedge.bundle import open_bundle
     from gigaedge.prompts import read_prompts
 
-    prompts = read_prompts(bundle)
+    prompts = read_prompts(open_bundle(bundle))
     if json:
         print_json(
             {"bundle": str(bundle), "prompts": [_row(name, prompt) for name, prompt in prompts.items()]}
@@ -94,10 +95,10 @@ def add_command(
     json: JsonOption = False,
 ) -> None:
     """Add a prompt to a bundle: a text, embedded here, or an embedding made elsewhere."""
-    from gigaedge.bundle import open_bundle
+    from gigaedge.bundle import read_manifest
     from gigaedge.prompts import Prompt, add_prompts, expect_free, fit
 
-    manifest = open_bundle(bundle).manifest
+    manifest = read_manifest(bundle)
     expect_free(manifest, name, replace=force)
     length, width = manifest.prompts.length, manifest.prompts.width
     if text is not None and text_encoder is not None and embedding is None:
@@ -118,12 +119,13 @@ def add_command(
 @app.command("remove", epilog="Example: `gigaedge prompt remove bundle towel`")
 def remove_command(bundle: BundleArgument, name: NameArgument, json: JsonOption = False) -> None:
     """Remove a prompt from a bundle; the last one stays."""
-    from gigaedge.prompts import read_prompts, remove_prompt
+    from gigaedge.bundle import read_manifest
+    from gigaedge.prompts import remove_prompt
 
     remove_prompt(bundle, name)
-    left = list(read_prompts(bundle))
+    left = read_manifest(bundle).prompts.names
     if json:
-        print_json({"bundle": str(bundle), "removed": name, "prompts": left})
+        print_json({"bundle": str(bundle), "removed": name, "prompts": list(left)})
     else:
         typer.echo(f"{bundle}: removed {name!r}; it has {', '.join(left)}")
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.bundle import FidelityInfo, Manifest, open_bundle, read_manifest
+from gigaedge.bundle import Manifest, open_bundle, read_manifest
 from gigaedge.errors import CheckFailedError, InputError
 from gigaedge.fidelity import GATES, Check, compare, compare_actions, compare_picture, summary, worst
 from gigaedge.files import read_tensors, sha256
+from gigaedge.findings import FidelityInfo
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
 from gigaedge.sampling import Solver
 from gigaedge_runtime.compose import Compositor
@@ -157,17 +158,7 @@ def prove(bundle: Path, loaded: LoadedCheckpoint) -> FidelityInfo:
 def read_golden(folder: Path) -> dict[str, NDArray[Any]]:
     """The recording in `folder/io.safetensors`."""
     io = read_tensors(folder / "io.safetensors")
-    wanted = {
-        "composite",
-        "ref_latents",
-        "state",
-        "prompt_embeds",
-        "noise",
-        "velocity",
-        "trajectory",
-        "action",
-    }
-    missing = sorted((wanted | {f"image.{role}" for role in CAMERA_ROLES}) - io.keys())
+    missing = sorted({*RECORDED, *(f"image.{role}" for role in CAMERA_ROLES)} - io.keys())
     if missing:
         raise InputError(f"{folder}/io.safetensors: key {missing[0]} is missing; this is no golden recording")
     return dict(io)

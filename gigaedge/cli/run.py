@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gigaedge.cli.common import JsonOption, needs, print_json, print_table
+from gigaedge.cli.common import JsonOption, ReportOption, draw_bar, needs, print_json, print_table
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the arms and decide, but never enable nor command them.")
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="Write the run report there, as JSON.")] = None,
+    report: ReportOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run a policy on a robot cell: cameras, inference, limits, arms. Ctrl-C slows down and holds.
@@ -63,16 +63,13 @@ def run_with_progress(
     site: Site, duration: float | None, *, dry_run: bool, report: Path | None, quiet: bool
 ) -> RunReport:
     """Run a site behind a progress bar on stderr."""
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
 
     with needs("robot,cpu"):
         from gigaedge_runtime.run import Progress, run_site
 
     columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    with draw_bar(columns, quiet) as bar:
         task = bar.add_task("starting cameras, policy and arms", total=duration)
 
         def show(progress: Progress) -> None:

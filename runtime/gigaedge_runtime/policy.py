@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import Bundle, Manifest, ViewInfo, open_bundle
 from gigaedge.errors import BundleError, ObservationError
-from gigaedge.files import read_tensors
+from gigaedge.prompts import read_prompts
 from gigaedge.robot import DIM_NAMES, ROBOT_DIM
 from gigaedge.sampling import Solver
 from gigaedge_runtime.executor import Executor
@@ -61,7 +61,8 @@ class Policy:
     def __init__(self, bundle: Bundle, device: Device, steps: int | None, solver: Solver, seed: int) -> None:
         self.manifest: Manifest = bundle.manifest
         self.schedule = self.manifest.schedule(steps, solver)
-        self._bundle = bundle
+        # Read now: `gigaedge prompt` may put another file in its place at any time.
+        self._prompts = read_prompts(bundle)
         self._random = np.random.default_rng(seed)
         layout = SplitExecutor if self.manifest.layout == "split" else SingleExecutor
         self._executor: Executor = layout(bundle, device)
@@ -93,11 +94,10 @@ class Policy:
         self._executor.set_schedule(self.schedule)
 
     def set_prompt(self, name: str) -> None:
-        """Use a prompt of the bundle from the next chunk on."""
-        names = self.manifest.prompts.names
-        if name not in names:
-            raise BundleError(f"no prompt {name!r} in the bundle; it has {', '.join(names)}")
-        self.set_prompt_embedding(read_tensors(self._bundle.file(self.manifest.prompts))[name])
+        """Use a prompt that the bundle had when it was loaded, from the next chunk on."""
+        if name not in self._prompts:
+            raise BundleError(f"no prompt {name!r} in the bundle; it has {', '.join(self._prompts)}")
+        self.set_prompt_embedding(self._prompts[name].embedding)
 
     def set_prompt_embedding(self, embedding: NDArray[Any]) -> None:
         """Use a prompt embedding, (tokens, width) or (1, tokens, width); cut or zero-padded to the bundle's length."""

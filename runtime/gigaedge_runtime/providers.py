@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -101,11 +100,6 @@ def cache_folder(root: Path, model: str, gpu: str, tensorrt: str, onnxruntime: s
     """The folder for what TensorRT builds from a model (SHA-256): another one when any of the four differs."""
     key = hashlib.sha256("\n".join((model, gpu, tensorrt, onnxruntime)).encode()).hexdigest()
     return root / key[:32]
-
-
-def user_cache() -> Path:
-    """Where engines are kept between runs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gigaedge" / "tensorrt"
 
 
 def gpu_name() -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.files import atomic_file
+from gigaedge.files import write_text
 
 
 @dataclass(frozen=True)
@@ -163,5 +163,4 @@ class RunReport:
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")

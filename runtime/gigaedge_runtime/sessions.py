@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import STEPS, Bundle, GraphName, TensorInfo
 from gigaedge.errors import BundleError, DeviceError
-from gigaedge.files import sha256
+from gigaedge.files import sha256, user_cache
 from gigaedge_runtime.providers import (
     EXECUTION_PROVIDERS,
     Provider,
@@ -29,7 +29,6 @@ from gigaedge_runtime.providers import (
     strays,
     tensorrt_options,
     tensorrt_version,
-    user_cache,
 )
 
 Buffers = Mapping[str, ort.OrtValue]
@@ -148,7 +147,7 @@ def _preload() -> str:
 
 
 def _tensorrt_cache(model: str) -> Path:
-    cache = cache_folder(user_cache(), model, gpu_name(), tensorrt_version(), ort.__version__)
+    cache = cache_folder(user_cache("tensorrt"), model, gpu_name(), tensorrt_version(), ort.__version__)
     cache.mkdir(parents=True, exist_ok=True)
     return cache
 

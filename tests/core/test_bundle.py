@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from gigaedge.bundle import open_bundle, read_manifest, write_manifest
+from gigaedge import bundle as bundle_module
+from gigaedge.bundle import (
+    Manifest,
+    edit_lock,
+    open_bundle,
+    read_manifest,
+    update_manifest,
+    write_manifest,
+)
 from gigaedge.errors import BundleError
+from gigaedge.prompts import Prompt, add_prompts
 
 
 @pytest.fixture
@@ -43,7 +54,7 @@ def test_an_altered_file_is_refused(bundle: Path, name: str) -> None:
 def test_a_truncated_file_is_refused(bundle: Path) -> None:
     file = bundle / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
-    with pytest.raises(BundleError, match=r"weights\.safetensors has \d+ bytes, the manifest says \d+"):
+    with pytest.raises(BundleError, match=r"weights\.safetensors has \d+ bytes, manifest\.json says \d+"):
         open_bundle(bundle)
 
 
@@ -104,6 +115,39 @@ def test_a_layout_has_its_graphs(bundle: Path) -> None:
     edit(bundle, layout="single")
     with pytest.raises(BundleError, match="layout single needs policy"):
         open_bundle(bundle)
+
+
+def test_an_edit_while_it_is_opened_is_seen(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The manifest read first names a file that is gone when it is looked at."""
+    stale = read_manifest(bundle)
+    add_prompts(bundle, {"towel": Prompt(np.zeros((64, 64), np.float32))})
+    answers = [stale, read_manifest(bundle), read_manifest(bundle)]
+    monkeypatch.setattr(bundle_module, "read_manifest", lambda path: answers.pop(0))
+    assert open_bundle(bundle).manifest.prompts.names == ("task", "towel")
+
+
+def test_an_update_waits_for_an_edit(bundle: Path) -> None:
+    """As `compare --write` beside `prompt add`: neither undoes the other."""
+    begun = threading.Event()
+
+    def opset(manifest: Manifest) -> Manifest:
+        return manifest.model_copy(update={"opset": 7})
+
+    def update() -> None:
+        begun.set()
+        update_manifest(bundle, opset)
+
+    worker = threading.Thread(target=update)
+    with edit_lock(bundle):
+        manifest = read_manifest(bundle)
+        worker.start()
+        begun.wait()
+        worker.join(0.2)
+        assert worker.is_alive()
+        write_manifest(bundle, manifest.model_copy(update={"gigaedge": "other"}))
+    worker.join()
+    after = read_manifest(bundle)
+    assert (after.opset, after.gigaedge) == (7, "other")
 
 
 def test_a_manifest_is_replaced_whole_or_not_at_all(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

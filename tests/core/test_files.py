@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from gigaedge.errors import InputError
-from gigaedge.files import atomic_directory, atomic_file, read_tensors, write_tensors
+from gigaedge.files import (
+    atomic_directory,
+    atomic_file,
+    read_tensors,
+    user_cache,
+    write_tensors,
+    write_text,
+)
 
 
 def test_a_directory_appears_whole(tmp_path: Path) -> None:
@@ -108,3 +115,18 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_le
             writer.wait()
             assert writer.stdout is not None
             writer.stdout.close()
+
+
+def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache("tensorrt") == tmp_path / "gigaedge" / "tensorrt"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert user_cache() == tmp_path / "home" / ".cache" / "gigaedge"
+
+
+def test_a_text_is_written_whole(tmp_path: Path) -> None:
+    file = tmp_path / "reports" / "page.html"
+    write_text(file, "Grüße\n")
+    assert file.read_text(encoding="utf-8") == "Grüße\n"
+    assert list(file.parent.iterdir()) == [file]

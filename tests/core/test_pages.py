@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
-from gigaedge.pages import figure, page, paragraph, section, table, write_page
+from gigaedge.pages import figure, page, paragraph, section, table
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -95,10 +94,3 @@ def test_a_figure_is_deterministic_and_follows_the_colour_of_the_text() -> None:
     assert "#ffffff" not in first
     assert "currentColor" in first
     assert "<metadata" not in first
-
-
-def test_a_page_is_written_whole(tmp_path: Path, html: str) -> None:
-    file = tmp_path / "reports" / "page.html"
-    write_page(file, html)
-    assert file.read_text(encoding="utf-8") == html
-    assert list(file.parent.iterdir()) == [file]

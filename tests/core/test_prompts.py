@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gigaedge import bundle as bundle_module
 from gigaedge.bundle import PromptText, open_bundle
+from gigaedge.documents import describe_file
 from gigaedge.errors import BundleError, CheckpointError, InputError
 from gigaedge.files import write_tensors
 from gigaedge.prompts import (
@@ -45,9 +45,9 @@ def prompt_files(bundle: Path) -> list[str]:
 
 
 def test_a_prompt_is_added_behind_the_others(bundle: Path) -> None:
-    before = read_prompts(bundle)["task"].embedding
+    before = read_prompts(open_bundle(bundle))["task"].embedding
     add_prompts(bundle, {"towel": Prompt(embedding(), TEXT)})
-    prompts = read_prompts(bundle)
+    prompts = read_prompts(open_bundle(bundle))
     assert list(prompts) == ["task", "towel"]
     np.testing.assert_array_equal(prompts["task"].embedding, before)
     np.testing.assert_array_equal(prompts["towel"].embedding, embedding())
@@ -62,16 +62,16 @@ def test_a_taken_name_is_refused_unless_replaced(bundle: Path) -> None:
         BundleError, match="has a prompt 'task' already; choose another name, or pass --force"
     ):
         add_prompts(bundle, {"new": Prompt(embedding()), "task": Prompt(embedding())})
-    assert list(read_prompts(bundle)) == ["task"]
+    assert list(read_prompts(open_bundle(bundle))) == ["task"]
     add_prompts(bundle, {"towel": Prompt(embedding())})
     for _ in range(2):  # the second time nothing changes, and the file keeps its name
         add_prompts(bundle, {"task": Prompt(embedding(2.0), TEXT)}, replace=True)
-        prompts = read_prompts(bundle)
+        prompts = read_prompts(open_bundle(bundle))
         assert list(prompts) == ["task", "towel"]
         assert prompts["task"].embedding[0, 0] == 2.0
         assert prompts["task"].source == TEXT
     add_prompts(bundle, {"task": Prompt(embedding())}, replace=True)
-    assert read_prompts(bundle)["task"].source is None
+    assert read_prompts(open_bundle(bundle))["task"].source is None
 
 
 def test_removing(bundle: Path) -> None:
@@ -81,7 +81,7 @@ def test_removing(bundle: Path) -> None:
         remove_prompt(bundle, "towel")
     add_prompts(bundle, {"towel": Prompt(embedding(), TEXT)})
     remove_prompt(bundle, "task")
-    assert list(read_prompts(bundle)) == ["towel"]
+    assert list(read_prompts(open_bundle(bundle))) == ["towel"]
     add_prompts(bundle, {"task": Prompt(embedding())})
     remove_prompt(bundle, "towel")
     assert open_bundle(bundle).manifest.prompts.texts == {}
@@ -95,7 +95,7 @@ def test_another_shape_is_refused(bundle: Path) -> None:
 
 def test_texts_are_recorded(bundle: Path) -> None:
     record_texts(bundle, {"task": TEXT})
-    assert read_prompts(bundle)["task"].source == TEXT
+    assert read_prompts(open_bundle(bundle))["task"].source == TEXT
 
 
 @pytest.mark.parametrize("step", ["replace", "unlink"])
@@ -124,7 +124,7 @@ def test_a_break_leaves_a_bundle(
         else:
             broken = False
     assert broken == (step == "replace" or count == 1)
-    assert list(read_prompts(bundle)) == ["task"] + ["towel"] * (step == "unlink")
+    assert list(read_prompts(open_bundle(bundle))) == ["task"] + ["towel"] * (step == "unlink")
     add_prompts(bundle, {"bowl": Prompt(embedding(3.0))})
     assert prompt_files(bundle) == [open_bundle(bundle).manifest.prompts.file]
 
@@ -138,7 +138,7 @@ def test_two_edits_at_a_time_both_stay(bundle: Path) -> None:
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    assert sorted(read_prompts(bundle)) == [*names, "task"]
+    assert sorted(read_prompts(open_bundle(bundle))) == [*names, "task"]
 
 
 def _add(bundle: Path, name: str) -> None:
@@ -156,10 +156,10 @@ def test_no_bundle(tmp_path: Path) -> None:
 def test_a_name_without_an_embedding_is_found(bundle: Path) -> None:
     write_tensors(bundle / "prompts.safetensors", {"other": embedding()})
     manifest = json.loads((bundle / "manifest.json").read_text())
-    manifest["prompts"] |= bundle_module.describe_file(bundle / "prompts.safetensors")
+    manifest["prompts"] |= describe_file(bundle / "prompts.safetensors")
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="prompt 'task' is missing"):
-        read_prompts(bundle)
+        read_prompts(open_bundle(bundle))
 
 
 class TestReading:

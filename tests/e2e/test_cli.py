@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -14,26 +13,12 @@ import numpy as np
 import pytest
 
 from gigaedge.files import read_tensors, write_tensors
-
-
-def gigaedge(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gigaedge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-
-
-def fails(code: int, message: str, *arguments: object) -> None:
-    result = gigaedge(*arguments)
-    assert result.returncode == code, result.stderr
-    errors = result.stderr.strip().splitlines()
-    assert len(errors) == 1, result.stderr
-    assert errors[0].startswith("error: ")
-    assert message in errors[0]
-    assert result.stdout == ""
+from tests.command_line import answer, fails, gigaedge, gigaedge_process, succeeds
 
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     begin = time.perf_counter()
-    assert gigaedge("--help").returncode == 0
+    assert gigaedge_process("--help").returncode == 0
     assert time.perf_counter() - begin < 5  # generous: the machine may be busy
     script = (
         "import sys; sys.argv = ['gigaedge', '--help']\n"
@@ -64,28 +49,14 @@ def test_every_command_explains_itself() -> None:
 def test_export_verify_infer_inspect(golden: Path, tmp_path: Path) -> None:
     bundle, out = tmp_path / "b", tmp_path / "o.safetensors"
     recording = golden / "io.safetensors"
-    exported = gigaedge(
-        "export",
-        "--checkpoint",
-        golden,
-        "--prompt",
-        f"task={recording}",
-        "--timesteps",
-        "exact",
-        "--out",
-        bundle,
-    )
-    assert exported.returncode == 0, exported.stderr
-    assert "verified against PyTorch" in exported.stdout
-    verified = gigaedge("verify", bundle, "--golden", golden, "--json")
-    assert verified.returncode == 0, verified.stderr
-    report = json.loads(verified.stdout)
+    export = ("export", "--checkpoint", golden, "--prompt", f"task={recording}", "--timesteps", "exact")
+    assert "verified against PyTorch" in succeeds(*export, "--out", bundle).stdout
+    report = answer("verify", bundle, "--golden", golden)
     assert report["passed"]
     assert max(stage["relative_l2"] for stage in report["stages"]) < 1e-4
-    inferred = gigaedge("infer", bundle, recording, "--out", out, "--intermediate")
-    assert inferred.returncode == 0, inferred.stderr
-    answer, io = read_tensors(out), read_tensors(recording)
-    assert {name: value.shape for name, value in answer.items()} == {
+    succeeds("infer", bundle, recording, "--out", out, "--intermediate")
+    chunk, io = read_tensors(out), read_tensors(recording)
+    assert {name: value.shape for name, value in chunk.items()} == {
         "composite": (384, 320, 3),
         "action_normalized": (1, 48, 32),
         "action": (48, 14),
@@ -93,12 +64,9 @@ def test_export_verify_infer_inspect(golden: Path, tmp_path: Path) -> None:
         "velocity": (10, 48, 32),
         "trajectory": (11, 48, 32),
     }
-    np.testing.assert_allclose(answer["action"], io["action"], atol=1e-4)
-    fails(
-        2, "exists already", "export", "--checkpoint", golden, "--prompt", f"t={recording}", "--out", bundle
-    )
-    inspected = gigaedge("inspect", bundle, "--json")
-    assert json.loads(inspected.stdout)["action"]["chunk"] == 48
+    np.testing.assert_allclose(chunk["action"], io["action"], atol=1e-4)
+    fails("exists already", *export, "--out", bundle)
+    assert answer("inspect", bundle)["action"]["chunk"] == 48
     assert gigaedge("verify", bundle, "--golden", golden, "--tolerance", 1e-12).returncode == 1
 
 
@@ -106,14 +74,12 @@ def test_layout_single_through_the_command_line(golden: Path, tmp_path: Path) ->
     bundle, out = tmp_path / "b", tmp_path / "o.safetensors"
     recording = golden / "io.safetensors"
     export = ("export", "--checkpoint", golden, "--prompt", f"task={recording}", "--timesteps", "exact")
-    exported = gigaedge(*export, "--layout", "single", "--out", bundle)
-    assert exported.returncode == 0, exported.stderr
-    assert "verified against PyTorch" in exported.stdout
+    assert "verified against PyTorch" in succeeds(*export, "--layout", "single", "--out", bundle).stdout
     assert {file.name for file in bundle.glob("*.onnx")} == {"policy.onnx"}
     assert gigaedge("verify", bundle, "--golden", golden).returncode == 0
     assert gigaedge("infer", bundle, recording, "--out", out).returncode == 0
     np.testing.assert_allclose(read_tensors(out)["action"], read_tensors(recording)["action"], atol=1e-4)
-    inspected = json.loads(gigaedge("inspect", bundle, "--load", "--json").stdout)
+    inspected = answer("inspect", bundle, "--load")
     assert inspected["layout"] == "single"
     memory = inspected["memory"]
     assert memory["weights"] == inspected["weights"]["bytes"]
@@ -134,13 +100,12 @@ def recording() -> Path:
 def test_bad_exports(recording: Path, tmp_path: Path) -> None:
     checkpoint, out = recording.parent, tmp_path / "b"
     base = ("export", "--checkpoint", checkpoint, "--out", out)
-    fails(2, "needs at least one --prompt", *base)
-    fails(2, "expected NAME=VALUE", *base, "--prompt", recording)
-    fails(2, "no such file", *base, "--prompt", "task=nothing.pt")
-    fails(2, "expected WIDTHxHEIGHT", *base, "--prompt", f"t={recording}", "--view-size", "320")
-    fails(2, "step counts must be at least 1", *base, "--prompt", f"t={recording}", "--steps", "10,0")
+    fails("needs at least one --prompt", *base)
+    fails("expected NAME=VALUE", *base, "--prompt", recording)
+    fails("no such file", *base, "--prompt", "task=nothing.pt")
+    fails("expected WIDTHxHEIGHT", *base, "--prompt", f"t={recording}", "--view-size", "320")
+    fails("step counts must be at least 1", *base, "--prompt", f"t={recording}", "--steps", "10,0")
     fails(
-        2,
         "no such folder",
         "export",
         "--checkpoint",
@@ -170,7 +135,7 @@ def test_bad_observations(bundle: Path, recording: Path, tmp_path: Path) -> None
 
     def refused(message: str, **changes: np.ndarray) -> None:
         write_tensors(observation, good | {name.replace("__", "."): value for name, value in changes.items()})
-        fails(2, message, "infer", bundle, observation, "--out", out)
+        fails(message, "infer", bundle, observation, "--out", out)
         assert not out.exists()
 
     image = good["image.cam_high"]
@@ -180,14 +145,14 @@ def test_bad_observations(bundle: Path, recording: Path, tmp_path: Path) -> None
     refused("left_joint_1 is nan", state=np.full(14, np.nan, np.float32))
     refused("expected finite (tokens, 64)", prompt_embeds=np.zeros((1, 64, 65), np.float32))
     write_tensors(observation, {"state": good["state"]})
-    fails(2, "key image.cam_high is missing", "infer", bundle, observation, "--out", out)
-    fails(2, "no such file", "infer", bundle, tmp_path / "none", "--out", out)
-    fails(2, "no prompt 'dance'", "infer", bundle, recording, "--out", out, "--prompt", "dance")
-    fails(2, "no euler table for 7 steps", "infer", bundle, recording, "--out", out, "--steps", 7)
+    fails("key image.cam_high is missing", "infer", bundle, observation, "--out", out)
+    fails("no such file", "infer", bundle, tmp_path / "none", "--out", out)
+    fails("no prompt 'dance'", "infer", bundle, recording, "--out", out, "--prompt", "dance")
+    fails("no euler table for 7 steps", "infer", bundle, recording, "--out", out, "--steps", 7)
 
 
 def test_a_provider_that_does_not_run_fails(bundle: Path, recording: Path, tmp_path: Path) -> None:
-    result = gigaedge("infer", bundle, recording, "--out", tmp_path / "o", "--provider", "cuda")
+    result = gigaedge_process("infer", bundle, recording, "--out", tmp_path / "o", "--provider", "cuda")
     assert result.returncode == 3
     assert "provider cuda: " in result.stderr
     assert not (tmp_path / "o").exists()
@@ -211,13 +176,11 @@ def test_bad_bundles(bundle: Path, recording: Path, tmp_path: Path) -> None:
     weights = bytearray((copy / "weights.safetensors").read_bytes())
     weights[-1] ^= 1
     (copy / "weights.safetensors").write_bytes(weights)
-    fails(2, "weights.safetensors was altered", "inspect", copy)
-    fails(2, "weights.safetensors was altered", "verify", copy, "--golden", recording.parent)
-    fails(2, "no bundle here", "inspect", tmp_path)
-    fails(2, "needs either --golden", "verify", bundle)
-    fails(2, "is missing; this is no golden recording", "verify", bundle, "--golden", bare(tmp_path))
-
-
-def bare(folder: Path) -> Path:
-    write_tensors(folder / "io.safetensors", {"state": np.zeros(14, np.float32)})
-    return folder
+    fails("weights.safetensors was altered", "inspect", copy)
+    fails("weights.safetensors was altered", "verify", copy, "--golden", recording.parent)
+    fails("no bundle here", "inspect", tmp_path)
+    fails("needs either --golden", "verify", bundle)
+    tensors = read_tensors(recording)
+    for key in ("composite", "timesteps", "trajectory_bf16_timesteps"):
+        write_tensors(tmp_path / "io.safetensors", {k: v for k, v in tensors.items() if k != key})
+        fails(f"key {key} is missing; this is no golden recording", "verify", bundle, "--golden", tmp_path)

@@ -9,9 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ import numpy as np
 import pytest
 
 from gigaedge.bundle import Manifest, PrecisionInfo, open_bundle, read_manifest
-from gigaedge.cli import comparison, main
+from gigaedge.cli import comparison
 from gigaedge.cli.observations import KEYS
 from gigaedge.errors import CheckFailedError, InputError
 from gigaedge.files import read_tensors, write_tensors
@@ -27,47 +24,12 @@ from gigaedge.kinematics import fingertips
 from gigaedge.robot import DELTA_MASK
 from gigaedge.sampling import SOLVERS
 from gigaedge_runtime.policy import Observation, Policy
+from tests.command_line import answer, fails, gigaedge, succeeds
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "gwp05-tiny"
 QUICK = ("--repeats", 1)
 ROWS = [(steps, solver) for solver in SOLVERS for steps in (10, 4)]
 """What each bundle of the `exported` fixture has."""
-
-
-@dataclass(frozen=True)
-class Result:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def gigaedge(*arguments: object) -> Result:
-    """The command line, in this process: starting Python and its imports anew takes longer than the work."""
-    out, err = StringIO(), StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["gigaedge", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-    return Result(int(end.value.code or 0), out.getvalue(), err.getvalue())
-
-
-def compare(*arguments: object) -> Result:
-    return gigaedge("compare", *arguments)
-
-
-def ledger(*arguments: object) -> dict[str, Any]:
-    result = compare(*arguments, "--json")
-    assert result.returncode == 0, result.stderr
-    return dict(json.loads(result.stdout))
-
-
-def fails(code: int, message: str, *arguments: object) -> None:
-    result = compare(*arguments)
-    assert result.returncode == code, result.stderr
-    errors = result.stderr.strip().splitlines()
-    assert len(errors) == 1, result.stderr
-    assert errors[0].startswith("error: ")
-    assert message in errors[0]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +60,7 @@ def recorded_chunk(bundle: Path, steps: int) -> np.ndarray:
 
 
 def test_the_numbers_are_those_of_the_chunks(bundles: tuple[Path, Path]) -> None:
-    report = ledger(*bundles, "--observations", GOLDEN, *QUICK)
+    report = answer("compare", *bundles, "--observations", GOLDEN, *QUICK)
     rows = report["rows"]
     assert [(row["bundle"], row["steps"], row["solver"]) for row in rows] == [
         (bundle.name, *way) for bundle in bundles for way in ROWS
@@ -135,7 +97,7 @@ def test_the_numbers_are_those_of_the_chunks(bundles: tuple[Path, Path]) -> None
 
 def test_drawn_noise_is_the_same_for_all_and_follows_the_seed(bundles: tuple[Path, Path], bare: Path) -> None:
     arguments = (bundles[0], "--observations", bare, "--observations", bare, "--noises", 2, *QUICK)
-    first, again, other = (ledger(*arguments, "--seed", seed) for seed in (1, 1, 2))
+    first, again, other = (answer("compare", *arguments, "--seed", seed) for seed in (1, 1, 2))
     assert (first["observations"], first["chunks"]) == (2, 4)
     errors = [[row["joint_degrees"] for row in report["rows"]] for report in (first, again, other)]
     assert errors[0] == errors[1]
@@ -144,7 +106,8 @@ def test_drawn_noise_is_the_same_for_all_and_follows_the_seed(bundles: tuple[Pat
 
 
 def test_another_reference_need_not_be_in_the_table(bundles: tuple[Path, Path]) -> None:
-    report = ledger(
+    report = answer(
+        "compare",
         bundles[1],
         *("--reference", bundles[0], "--reference-steps", 4, "--observations", GOLDEN / "io.safetensors"),
         *QUICK,
@@ -159,12 +122,10 @@ def test_another_reference_need_not_be_in_the_table(bundles: tuple[Path, Path]) 
 def test_the_ledger_is_kept_shown_and_printed(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     html = tmp_path / "ledger.html"
     before = {bundle: read_manifest(bundle) for bundle in bundles}
-    result = compare(
-        *bundles,
-        *("--observations", GOLDEN, "--html", html, "--write", "--gate-mm", 1e6, "--gate-deg", 1e6, *QUICK),
-    )
-    assert result.returncode == 0, result.stderr
-    table = result.stdout
+    table = succeeds(
+        *("compare", *bundles, "--observations", GOLDEN, "--html", html, "--write", *QUICK),
+        *("--gate-mm", 1e6, "--gate-deg", 1e6),
+    ).stdout
     assert "Errors against exact (fp32), 10 steps, euler" in table
     assert table.count("reference") == 1
     assert "4 multistep" in table
@@ -186,33 +147,47 @@ def test_the_ledger_is_kept_shown_and_printed(bundles: tuple[Path, Path], tmp_pa
 
 def test_a_row_beyond_a_gate_ends_with_1(bundles: tuple[Path, Path], tmp_path: Path) -> None:
     html = tmp_path / "ledger.html"
-    base = (bundles[0], "--observations", GOLDEN, *QUICK)
-    fails(
-        1, "exact (fp32), 4 steps, euler: the p95 fingertip error of", *base, "--gate-mm", 1, "--html", html
-    )
+    base = ("compare", bundles[0], "--observations", GOLDEN, *QUICK)
+    message = "exact (fp32), 4 steps, euler: the p95 fingertip error of"
+    fails(message, *base, "--gate-mm", 1, "--html", html, code=1)
     assert html.is_file()
-    result = compare(*base, "--gate-deg", 0.01, "--json")
+    result = gigaedge(*base, "--gate-deg", 0.01, "--json")
     assert result.returncode == 1
     report = json.loads(result.stdout)
     assert (report["passed"], report["gate_degrees"], report["gate_millimetres"]) == (False, 0.01, None)
     assert "the p95 joint error of" in result.stderr
 
 
+def test_layout_single_has_one_time(
+    bundles: tuple[Path, Path], exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    single = Path(shutil.copytree(exported(GOLDEN.name, layout="single"), tmp_path / "single"))
+    arguments = ("compare", bundles[1], single, "--observations", GOLDEN, "--write", *QUICK)
+    rows = answer(*arguments)["rows"]
+    for split, one in zip(rows[: len(ROWS)], rows[len(ROWS) :], strict=True):
+        assert one["latency_milliseconds"]["p50"] > 0
+        assert one["latency_milliseconds"]["context_p50"] is None
+        assert split["latency_milliseconds"]["steps_p50"] > 0
+        assert one["joint_degrees"]["worst"] == pytest.approx(split["joint_degrees"]["worst"], abs=1e-2)
+    assert "ledger: 4 steps" in succeeds("inspect", single).stdout
+    assert " ms" in succeeds(*arguments).stdout
+
+
 def test_bad_input_is_one_line(bundles: tuple[Path, Path], bare: Path, tmp_path: Path) -> None:
     exact, _ = bundles
     observed = ("--observations", bare)
-    fails(2, "no bundle here", tmp_path, *observed)
-    fails(2, "no euler table for 7 steps (it has 10, 4)", exact, *observed, "--reference-steps", 7)
-    fails(2, "no .safetensors file in this folder", exact, "--observations", tmp_path)
-    fails(2, "no prompt 'cup' in the reference", exact, *observed, "--prompt", "cup")
+    fails("no bundle here", "compare", tmp_path, *observed)
+    fails("no euler table for 7 steps (it has 10, 4)", "compare", exact, *observed, "--reference-steps", 7)
+    fails("no .safetensors file in this folder", "compare", exact, "--observations", tmp_path)
+    fails("no prompt 'cup' in the reference", "compare", exact, *observed, "--prompt", "cup")
     tensors = read_tensors(bare)
     broken = tmp_path / "broken.safetensors"
     write_tensors(broken, {name: value for name, value in tensors.items() if name != "state"})
-    fails(2, "broken.safetensors: key state is missing", exact, "--observations", broken)
+    fails("broken.safetensors: key state is missing", "compare", exact, "--observations", broken)
     write_tensors(broken, {**tensors, "state": np.zeros(7, np.float32)})
-    fails(2, "broken.safetensors: state: expected floating (14,)", exact, "--observations", broken)
+    fails("broken.safetensors: state: expected floating (14,)", "compare", exact, "--observations", broken)
     write_tensors(broken, {**tensors, "image.cam_high": np.zeros((4, 4), np.uint8)})
-    fails(2, "broken.safetensors: ", exact, "--observations", broken)
+    fails("broken.safetensors: ", "compare", exact, "--observations", broken)
 
 
 def test_bundles_that_cannot_be_compared(
@@ -220,7 +195,7 @@ def test_bundles_that_cannot_be_compared(
 ) -> None:
     exact, _ = bundles
     observed = ("--observations", GOLDEN)
-    fails(2, "compare bundles of one checkpoint", exact, exported("gwp0-tiny"), *observed)
+    fails("compare bundles of one checkpoint", "compare", exact, exported("gwp0-tiny"), *observed)
     other = Path(shutil.copytree(exact, tmp_path / "other"))
     file = other / "manifest.json"
     manifest = json.loads(file.read_text())
@@ -230,7 +205,7 @@ def test_bundles_that_cannot_be_compared(
         ("view", {"width": 256}, "the view is 256x384 tshape"),
     ):
         file.write_text(json.dumps({**manifest, part: {**manifest[part], **changes}}))
-        fails(2, message, exact, other, *observed)
+        fails(message, "compare", exact, other, *observed)
 
 
 def test_no_fp32_bundle_is_no_reference(bundles: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,28 +17,8 @@ from gigaedge.robot import CAMERA_ROLES, DIM_NAMES
 from gigaedge_export.checkpoint import load_norm_stats
 from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.policy import Observation, Policy
+from tests.command_line import fails, succeeds
 from tests.lerobot_writer import DatasetWriter, read_video
-
-
-def gigaedge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gigaedge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def succeeds(*arguments: object) -> subprocess.CompletedProcess[str]:
-    result = gigaedge(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
-
-
-def fails(message: str, *arguments: object) -> None:
-    result = gigaedge(*arguments)
-    assert result.returncode == 2, result.stderr
-    errors = result.stderr.strip().splitlines()
-    assert len(errors) == 1, result.stderr
-    assert errors[0].startswith("error: ")
-    assert message in errors[0]
-    assert result.stdout == ""
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +126,7 @@ def test_openloop_is_the_policy_on_recorded_frames(
     out, html = tmp_path / "o.json", tmp_path / "o.html"
     result = succeeds(
         *("openloop", bundle, written.root, "--episodes", "1,0", "--steps", 4, "--stride", 25, "--seed", 7),
-        *("--out", out, "--html", html, "--json"),
+        *("--report", out, "--html", html, "--json"),
     )
     report = json.loads(result.stdout)
     assert report == json.loads(out.read_text())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,29 +12,10 @@ import pytest
 import torch
 
 from gigaedge.files import read_tensors, write_tensors
+from tests.command_line import fails, succeeds
 
 TOWEL = "fold the towel, then open the drawer"
 RECORDING = Path(__file__).parents[1] / "golden" / "gwp05-tiny" / "io.safetensors"
-
-
-def gigaedge(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "gigaedge", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
-def done(*arguments: object) -> subprocess.CompletedProcess[str]:
-    result = gigaedge(*arguments)
-    assert result.returncode == 0, result.stderr
-    return result
-
-
-def fails(message: str, *arguments: object) -> None:
-    result = gigaedge(*arguments)
-    assert result.returncode == 2, result.stderr
-    assert result.stdout == ""
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("error: ")
-    assert message in line
 
 
 @pytest.fixture
@@ -46,41 +25,41 @@ def bundle(exported: Callable[..., Path], tmp_path: Path) -> Path:
 
 def test_from_a_checkpoint_to_a_chunk(umt5: Path, bundle: Path, tmp_path: Path) -> None:
     encoder, out = tmp_path / "encoder", tmp_path / "chunk.safetensors"
-    exported = done("text-encoder", "--checkpoint", umt5, "--out", encoder)
+    exported = succeeds("text-encoder", "--checkpoint", umt5, "--out", encoder)
     assert exported.stderr == ""
     assert "int8" in exported.stdout
     assert "verified against PyTorch: relative L2" in exported.stdout
     fails("exists already", "text-encoder", "--checkpoint", umt5, "--out", encoder)
     description = json.loads(
-        done("text-encoder", "--checkpoint", umt5, "--out", encoder, "--force", "--json").stdout
+        succeeds("text-encoder", "--checkpoint", umt5, "--out", encoder, "--force", "--json").stdout
     )
     assert description["precision"] == "int8"
 
-    added = done("prompt", "add", bundle, "towel", TOWEL, "--text-encoder", encoder)
+    added = succeeds("prompt", "add", bundle, "towel", TOWEL, "--text-encoder", encoder)
     assert added.stderr == ""
     assert "prompt 'towel'" in added.stdout
     fails("has a prompt 'towel' already", "prompt", "add", bundle, "towel", "x", "--text-encoder", encoder)
-    listed = json.loads(done("prompt", "list", bundle, "--json").stdout)["prompts"]
+    listed = json.loads(succeeds("prompt", "list", bundle, "--json").stdout)["prompts"]
     assert [prompt["name"] for prompt in listed] == ["task", "towel"]
     assert listed[1]["text"] == TOWEL
-    assert TOWEL in done("prompt", "list", bundle).stdout
-    assert "task, towel" in done("inspect", bundle).stdout
+    assert TOWEL in succeeds("prompt", "list", bundle).stdout
+    assert "task, towel" in succeeds("inspect", bundle).stdout
 
     observation = tmp_path / "observation.safetensors"
     write_tensors(observation, {k: v for k, v in read_tensors(RECORDING).items() if k != "prompt_embeds"})
-    done("infer", bundle, observation, "--out", out, "--prompt", "towel")
+    succeeds("infer", bundle, observation, "--out", out, "--prompt", "towel")
     towel = read_tensors(out)["action"]
-    done("infer", bundle, observation, "--out", out, "--prompt", "task")
+    succeeds("infer", bundle, observation, "--out", out, "--prompt", "task")
     assert not np.array_equal(towel, read_tensors(out)["action"])
 
-    assert "it has towel" in done("prompt", "remove", bundle, "task").stdout
+    assert "it has towel" in succeeds("prompt", "remove", bundle, "task").stdout
     fails("'towel' is its only prompt", "prompt", "remove", bundle, "towel")
-    done("infer", bundle, observation, "--out", out)
+    succeeds("infer", bundle, observation, "--out", out)
     np.testing.assert_array_equal(towel, read_tensors(out)["action"])
 
 
 def test_a_checkpoint_in_place_of_an_encoder(umt5: Path, bundle: Path) -> None:
-    added = done("prompt", "add", bundle, "towel", TOWEL, "--text-encoder", umt5, "--json")
+    added = succeeds("prompt", "add", bundle, "towel", TOWEL, "--text-encoder", umt5, "--json")
     assert "exporting it for this call" in added.stderr
     assert json.loads(added.stdout)["text"] == TOWEL
 
@@ -93,7 +72,7 @@ def test_an_embedding_from_a_file(bundle: Path, tmp_path: Path, suffix: str) -> 
         torch.save(torch.from_numpy(values), file)
     else:
         write_tensors(file, {"t5_embedding": values})
-    added = done("prompt", "add", bundle, "towel", "--embedding", file, "--json")
+    added = succeeds("prompt", "add", bundle, "towel", "--embedding", file, "--json")
     assert f"towel{suffix}: 70 tokens cut to 64" in added.stderr
     assert json.loads(added.stdout)["tokens"] == 64
 
@@ -121,10 +100,10 @@ def test_export_takes_a_text(text_encoder: Callable[[str], Path], tmp_path: Path
     encoder, out = text_encoder("fp32"), tmp_path / "bundle"
     command = ("export", "--checkpoint", RECORDING.parent, "--steps", 1, "--out", out, "--prompt-length", 8)
     both = (*command, "--prompt", f"towel={TOWEL}", "--prompt", f"task={RECORDING}")
-    exported = done(*both, "--text-encoder", encoder)
+    exported = succeeds(*both, "--text-encoder", encoder)
     assert "prompt 'towel': " in exported.stderr
     assert "tokens cut to 8" in exported.stderr
-    prompts = json.loads(done("prompt", "list", out, "--json").stdout)["prompts"]
+    prompts = json.loads(succeeds("prompt", "list", out, "--json").stdout)["prompts"]
     assert [(prompt["name"], prompt["text"]) for prompt in prompts] == [("towel", TOWEL), ("task", None)]
     shutil.rmtree(out)
     fails("no such file", *both)
@@ -134,4 +113,4 @@ def test_export_takes_a_text(text_encoder: Callable[[str], Path], tmp_path: Path
 
 def test_every_command_explains_itself() -> None:
     for command in (["text-encoder"], ["prompt", "list"], ["prompt", "add"], ["prompt", "remove"]):
-        assert "Example" in done(*command, "--help").stdout, command
+        assert "Example" in succeeds(*command, "--help").stdout, command

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from gigaedge.errors import BundleError, DeviceError, ObservationError
+from gigaedge.prompts import Prompt, add_prompts, remove_prompt
 from gigaedge_runtime import Observation, Policy
 
 
@@ -147,6 +149,21 @@ def test_a_wrong_observation_is_named(policy: Policy, changes: dict[str, np.ndar
 def test_an_unknown_prompt_says_what_there_is(exported: Callable[..., Path]) -> None:
     with pytest.raises(BundleError, match="no prompt 'dance' in the bundle; it has task"):
         Policy.load(exported("gwp05-tiny"), prompt="dance")
+
+
+def test_a_loaded_policy_keeps_its_prompts_while_the_bundle_is_edited(
+    exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(exported("gwp05-tiny"), tmp_path / "b"))
+    policy = Policy.load(bundle)
+    before = policy.chunk(observation(policy)).actions
+    add_prompts(bundle, {"towel": Prompt(np.ones((64, 64), np.float32))})
+    remove_prompt(bundle, "task")
+    policy.set_prompt_embedding(np.ones((3, 64), np.float32))
+    policy.set_prompt("task")
+    np.testing.assert_array_equal(policy.chunk(observation(policy)).actions, before)
+    with pytest.raises(BundleError, match="no prompt 'towel' in the bundle; it has task"):
+        policy.set_prompt("towel")
 
 
 def test_a_prompt_of_the_wrong_width_is_refused(policy: Policy) -> None:

@@ -83,14 +83,6 @@ def test_the_cache_is_another_one_when_anything_changes(tmp_path: Path) -> None:
     assert providers.cache_folder(tmp_path, *same) in folders
 
 
-def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert providers.user_cache() == tmp_path / "gigaedge" / "tensorrt"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert providers.user_cache() == tmp_path / "home" / ".cache" / "gigaedge" / "tensorrt"
-
-
 class FakeLibrary:
     """Driver and TensorRT in one."""
 
