@@ -21,7 +21,8 @@ from gigaedge.cli.common import (
     print_notices,
     stage_progress,
 )
-from gigaedge.errors import InputError
+from gigaedge.errors import InputError, ObservationError
+from gigaedge.robot import ROBOT_DIM
 
 if TYPE_CHECKING:
     from gigaedge.bundle import FidelityInfo, FidelityRow, Manifest, PromptText
@@ -202,7 +203,7 @@ def calibration_samples(
     """Observations, as `gigaedge infer` reads them, with the composite made and the rest filled in.
 
     An observation without a prompt is measured with the first one of the bundle, one without noise with noise of its
-    own.
+    own. Raises ObservationError naming the file.
     """
     with needs("robot,export,cpu"):
         import numpy as np
@@ -218,11 +219,22 @@ def calibration_samples(
         observation = read_observation(file)
         path = file if observation.prompt is not None else next(iter(prompts.values()), file)
         prompt, _ = load_prompt(path, length=length, width=width)
+        shape = (options.chunk, loaded.transformer.config.in_action_channels)
         noise = observation.noise
         if noise is None:
-            shape = (options.chunk, loaded.transformer.config.in_action_channels)
             noise = np.random.default_rng(index).standard_normal(shape, np.float32)
-        samples.append(Sample(observation.compose(view), observation.state, prompt.numpy(), noise))
+        for name, found, wanted in (("state", observation.state, (ROBOT_DIM,)), ("noise", noise, shape)):
+            if found.shape != wanted or found.dtype.kind != "f" or not np.isfinite(found).all():
+                raise ObservationError(
+                    f"{file}: {name}: expected finite float {wanted}, got {found.dtype} {found.shape}"
+                    + ("" if np.isfinite(found).all() else " with NaN or infinite values")
+                )
+        try:
+            composite = observation.compose(view)
+        except ObservationError as error:
+            raise ObservationError(f"{file}: {error}") from error
+        state = observation.state.astype(np.float32)
+        samples.append(Sample(composite, state, prompt.numpy(), noise.astype(np.float32)))
     return samples
 
 

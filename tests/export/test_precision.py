@@ -134,6 +134,40 @@ def test_each_weight_is_stored_once(golden: Path, tmp_path: Path) -> None:
                 assert sum(file.get_tensor(n).nbytes for n in in_blocks) <= stacked
 
 
+def test_an_fp32_recipe_is_judged_by_the_coarsest_of_its_rules(golden: Path, tmp_path: Path) -> None:
+    rules = (Rule(match="step/action_decoder.*", precision="fp16"),)
+    manifest = export(golden, golden / "io.safetensors", tmp_path / "b", Recipe("fp32", "cpu", rules))
+    assert manifest.fidelity is not None
+    assert (manifest.fidelity.tolerance, manifest.fidelity.passed) == (1e-2, True)
+    assert velocity_error(tmp_path / "b", golden) > 1e-4
+
+
+def test_an_int8_rule_for_tensorrt_has_its_scales_measured(golden: Path, tmp_path: Path) -> None:
+    rules = (Rule(match="step/layer00/*", precision="int8"), Rule(match="text/*", precision="fp16"))
+    export(
+        golden,
+        golden / "io.safetensors",
+        tmp_path / "b",
+        Recipe("fp32", "tensorrt", rules),
+        20,
+        calibrate=True,
+    )
+    assert velocity_error(tmp_path / "b", golden) < 3e-2
+    assert "QuantizeLinear" in operators(tmp_path / "b", "step")
+    assert "QuantizeLinear" not in operators(tmp_path / "b", "context")
+
+
+def test_a_wide_int8_rule_keeps_a_convolution_that_fp16_cannot_hold(golden: Path, tmp_path: Path) -> None:
+    shutil.copytree(golden, tmp_path / "c")
+    vae = load_file(tmp_path / "c" / "vae" / WEIGHTS)
+    vae["encoder.conv_in.weight"][0, 0, -1, 0, 0] = 1e5
+    save_file(vae, tmp_path / "c" / "vae" / WEIGHTS)
+    recipe = Recipe("int8", "cpu", (Rule(match="*", precision="int8"),))
+    manifest = export(tmp_path / "c", golden / "io.safetensors", tmp_path / "b", recipe)
+    reasons = {kept.match: kept.reason for kept in manifest.precision.kept}
+    assert "1 weights beyond fp16" in reasons["vae/encoder.conv_in"]
+
+
 def plant(checkpoint: Path, golden: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
     shutil.copytree(golden, checkpoint)
     tensors = load_file(checkpoint / "transformer" / WEIGHTS)
