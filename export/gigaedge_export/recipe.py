@@ -129,7 +129,10 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe file")
     try:
-        return RecipeFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).rules
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}: expected `rules:`, a list of {{match: PLACE, precision: P}}")
+        return RecipeFile.model_validate(data).rules
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     except ValidationError as error:

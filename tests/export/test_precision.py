@@ -212,6 +212,23 @@ def test_an_overflowing_value_keeps_attention_and_its_cache_in_fp32(golden: Path
     assert manifest.fidelity.passed
 
 
+def test_overflowing_scores_keep_attention_in_fp32(golden: Path, tmp_path: Path) -> None:
+    expert = "visual_expert." if golden.name == "gwp05-tiny" else ""
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        for norm in ("norm_q", "norm_k"):
+            tensors[f"blocks.1.{expert}attn1.{norm}.weight"] *= 400
+
+    plant(tmp_path / "c", golden, change)
+    manifest = export(tmp_path / "c", golden / "io.safetensors", tmp_path / "b", Recipe("fp16", "cuda"))
+    kept = {kept.match: kept.reason for kept in manifest.precision.kept}
+    assert kept.keys() == {"layer01"}
+    assert "attention scores may reach" in kept["layer01"]
+    assert manifest.graphs["context"].outputs["context.01.key"].dtype == "float32"
+    assert manifest.fidelity is not None
+    assert max(row.relative_l2 for row in manifest.fidelity.stages) < 1
+
+
 def test_weights_that_fp16_cannot_hold_are_counted_and_kept(golden: Path, tmp_path: Path) -> None:
     name = "blocks.1.visual_expert.ffn.net" if golden.name == "gwp05-tiny" else "blocks.1.ffn.net"
 

@@ -120,6 +120,8 @@ def test_read_rules(tmp_path: Path) -> None:
         ("rule: []", "rules"),
         ("rules: [{match: x, precison: fp16}]", "precison"),
         ("rules: [", "not valid YAML"),
+        ("", "expected `rules:`"),
+        ("- {match: x, precision: fp16}", "expected `rules:`"),
     ],
 )
 def test_a_wrong_recipe_file_is_named(tmp_path: Path, text: str, message: str) -> None:
