@@ -112,7 +112,7 @@ def test_calibration_takes_observations(golden: Path, tmp_path: Path) -> None:
             np.zeros((3, 32), np.float32),
             r"noise: expected finite float (48, 32), got float32 (3, 32)",
         ),
-        ("image.top", np.zeros((4, 4), np.uint8), "top"),
+        ("image.cam_high", np.zeros((4, 4), np.uint8), "cam_high"),
     ],
 )
 def test_a_bad_calibration_observation_is_named(
