@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from gigaedge.bundle import Manifest, open_bundle, read_manifest
 from gigaedge.cli import proof
-from gigaedge.errors import InputError
+from gigaedge.errors import CheckFailedError, InputError
 from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
 from gigaedge_export.export import ExportOptions, export_bundle
 from gigaedge_export.random_checkpoint import PROMPT, Sizes, write_random_checkpoint
@@ -216,6 +216,19 @@ def test_an_overflowing_value_keeps_attention_and_its_cache_in_fp32(golden: Path
     assert "layer00" in {kept.match for kept in manifest.precision.kept}
     assert manifest.fidelity is not None
     assert manifest.fidelity.passed
+
+
+def test_a_checkpoint_beyond_fp32_is_not_called_a_defect_of_the_export(golden: Path, tmp_path: Path) -> None:
+    hidden = "action_expert.ffn" if golden.name == "gwp05-tiny" else "ffn"
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        tensors[f"blocks.0.{hidden}.net.0.proj.weight"] *= 1e30
+        tensors[f"blocks.0.{hidden}.net.2.weight"] *= 1e30
+
+    plant(tmp_path / "c", golden, change)
+    with pytest.raises(CheckFailedError, match="the checkpoint itself computes values that are not finite"):
+        export(tmp_path / "c", golden / "io.safetensors", tmp_path / "b", Recipe())
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_overflowing_scores_keep_attention_in_fp32(golden: Path, tmp_path: Path) -> None:
