@@ -43,6 +43,8 @@ LAYOUTS: Final[dict[Layout, tuple[GraphName, ...]]] = {
 """The graphs of each layout."""
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]
+PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int4")
+"""From exact to coarse."""
 Target = Literal["cpu", "cuda", "tensorrt"]
 """What a bundle is made for; it decides what int8 means, and whether activations are fp16."""
 Values = Annotated[tuple[float, ...], Field(min_length=ROBOT_DIM, max_length=ROBOT_DIM)]
@@ -189,6 +191,12 @@ class PrecisionInfo(Part):
     casts: tuple[CastInfo, ...] = ()
     """Weights that overflow in fp16 or have values flushed to zero."""
 
+    @property
+    def coarsest(self) -> Precision:
+        """The recipe's, or a coarser one that a rule asks for: what the bundle is to be judged by."""
+        used = {self.recipe, *(kept.precision for kept in self.kept)}
+        return max(used, key=PRECISIONS.index)
+
 
 class Manifest(Part):
     """manifest.json."""
@@ -226,6 +234,9 @@ class Manifest(Part):
         for schedule in schedules:
             if steps in (None, schedule.steps):
                 return schedule
+        if not schedules:
+            have = ", ".join(dict.fromkeys(schedule.solver for schedule in self.sampler.schedules))
+            raise BundleError(f"the bundle has no solver {solver!r}; it has {have}")
         have = ", ".join(str(schedule.steps) for schedule in schedules)
         raise BundleError(
             f"the bundle has no {solver} table for {steps} steps (it has {have}); export it with --steps {steps}"

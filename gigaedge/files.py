@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -11,37 +12,50 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.errors import InputError
+from gigaedge.errors import GigaedgeError, InputError
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def require_free(target: Path, *, replace: bool) -> None:
     """Raise InputError when `target`, the --out of a command, exists and is not to be replaced."""
-    if target.exists() and not replace:
+    if os.path.lexists(target) and not replace:
         raise InputError(f"{target} exists already; remove it, choose another --out, or pass --force")
 
 
 @contextmanager
-def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_directory(target: Path, *, mark: str, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside `target`; rename it there when the block ends well.
 
-    Raises InputError when `target` exists and `replace` is not set. On any exception, Ctrl-C included,
-    the temporary directory is removed and `target` stays as it was. What a killed process left is removed by the next.
+    Raises InputError when `target` exists and `replace` is not set, or when it is no such folder: one that has a file
+    `mark`, or is empty. On any exception, Ctrl-C included, the temporary directory is removed and `target` stays as it
+    was. What a killed process left is removed by the next.
     """
     require_free(target, replace=replace)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(target) and (
+        not target.is_dir() or (any(target.iterdir()) and not (target / mark).is_file())
+    ):
+        raise InputError(
+            f"{target} is no folder that --force replaces: it has no {mark}; choose another --out"
+        )
     prefix = f".{target.name}.part-"
-    for left in target.parent.glob(f"{glob.escape(prefix)}*"):
-        _remove_abandoned(left)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-    temporary.chmod(0o755)
-    lock = os.open(temporary, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(target.parent):  # or another writer takes a folder that is not yet locked for abandoned
+            for left in target.parent.glob(f"{glob.escape(prefix)}*"):
+                _remove_abandoned(left)
+            temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+            lock = os.open(temporary, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        temporary.chmod(0o755)
         yield temporary
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
@@ -50,11 +64,25 @@ def atomic_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(retired)
         else:
             os.rename(temporary, target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise GigaedgeError(
+                f"{target}: {error.strerror}; nothing was written; make room or choose another --out"
+            ) from error
         raise
     finally:
         os.close(lock)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -15,23 +15,26 @@ import torch
 import typer
 
 from gigaedge.cli.common import stage_progress
-from gigaedge_export.random_checkpoint import FULL_SIZE, write_random_checkpoint
+from gigaedge_export.random_checkpoint import FULL_SIZE, Sizes, write_random_checkpoint
 
 
 def main(
     generation: Annotated[Literal["GWP-0", "GWP-0.5"], typer.Argument(help="Which architecture.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    sizes: Annotated[
+        Literal["full", "tiny"], typer.Option(help="full: the published widths; tiny: for trying things out.")
+    ] = "full",
     layers: Annotated[int, typer.Option(help="Transformer layers; fewer make it smaller.", min=1)] = 30,
     shard_gb: Annotated[float, typer.Option(help="Size of a shard, GB.", min=0.01)] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder when it exists.")] = False,
 ) -> None:
-    """Write a random GigaWorld-Policy checkpoint with the published sizes."""
+    """Write a random GigaWorld-Policy checkpoint with the published sizes, or a tiny one."""
     with stage_progress(quiet=False) as report:
         write_random_checkpoint(
             out,
             generation,
-            replace(FULL_SIZE, layers=layers),
+            replace(FULL_SIZE if sizes == "full" else Sizes(), layers=layers),
             seed=seed,
             dtype=torch.bfloat16,
             shard_bytes=int(shard_gb * 1e9),

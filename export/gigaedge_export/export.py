@@ -16,6 +16,7 @@ import torch
 
 import gigaedge
 from gigaedge.bundle import (
+    MANIFEST,
     ActionInfo,
     GraphInfo,
     Layout,
@@ -96,7 +97,7 @@ def export_bundle(
         for steps in options.steps
     ]
     embeddings, notices = _prompts(prompts, options.prompt_length, transformer.config.text_dim)
-    with atomic_directory(out, replace=replace) as folder, torch.no_grad():
+    with atomic_directory(out, mark=MANIFEST, replace=replace) as folder, torch.no_grad():
         progress("folding constants")
         graphs = (
             TextGraph(transformer, geometry),

@@ -21,7 +21,7 @@ from torch import Tensor
 from gigaedge.errors import GigaedgeError
 from gigaedge_export.places import layer_of
 from gigaedge_export.quantize import Blocks, as_type, channel_int8, channel_scales
-from gigaedge_export.recipe import Recipe
+from gigaedge_export.recipe import INTEGERS, Recipe
 
 FULL: Final = ir.DataType.FLOAT
 HALF: Final = ir.DataType.FLOAT16
@@ -91,7 +91,7 @@ class _Lowering:
         weight = self._weight(node)
         if weight is not None:
             precision = self.recipe.of(place)
-            if precision in ("int8", "int4") and node.op_type == "Gemm":
+            if precision in INTEGERS:
                 self._quantize(node, place, weight, precision)
             else:
                 self._retype(node, HALF if precision != "fp32" else FULL)

@@ -28,6 +28,7 @@ from gigaedge_export.vae import FirstFrameVae
 WEIGHTS = "diffusion_pytorch_model"
 """Stem of upstream's file names."""
 PROMPT = "prompt.safetensors"
+NORM_STATS = "norm_stats.json"
 HOME = (0.0, 1.3, -1.2, 0.0, 0.6, 0.0, 0.03)
 """A comfortable pose: elbow up, gripper level and half open (6 joints rad, gripper m)."""
 STATE_REACH = 0.5
@@ -97,7 +98,7 @@ def write_random_checkpoint(
         "vae": vae_module.checkpoint_shapes(vae),
     }
     passing = _passing_values(shapes["transformer"]) if smooth else {}
-    with atomic_directory(out, replace=replace) as folder:
+    with atomic_directory(out, mark=NORM_STATS, replace=replace) as folder:
         for part, config in configs.items():
             (folder / part).mkdir()
             (folder / part / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -123,7 +124,7 @@ def write_random_checkpoint(
             {"norm_stats": _norm_stats(sizes.action_channels, SMOOTH_REACH if smooth else NOISY_REACH)},
             indent=1,
         )
-        (folder / "norm_stats.json").write_text(stats + "\n", encoding="utf-8")
+        (folder / NORM_STATS).write_text(stats + "\n", encoding="utf-8")
         prompt = torch.randn(12, sizes.text_dim, generator=random)
         save_file({"prompt_embeds": prompt}, folder / PROMPT)
 

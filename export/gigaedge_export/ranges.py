@@ -49,6 +49,8 @@ class Ranges:
 
     inputs: dict[str, float] = field(default_factory=dict)
     outputs: dict[str, float] = field(default_factory=dict)
+    lengths: dict[str, float] = field(default_factory=dict)
+    """Largest Euclidean length of a head's query or key, times head_dim^-1/4: two multiply to at most a score."""
 
     def overflowing(self) -> dict[str, str]:
         """Places that fp16 might not hold, and layers whose attention it might not, with the reason."""
@@ -60,7 +62,20 @@ class Ranges:
                 found[where] = reason
                 if where.endswith(CACHED):
                     found[layer_of(where)] = reason
-        return found
+        return self._overflowing_scores() | found
+
+    def _overflowing_scores(self) -> dict[str, str]:
+        """Layers whose scores fp16 might not hold; ONNX Runtime's CPU, which may have them in fp32, does not tell."""
+        longest: dict[tuple[str, str], dict[str, float]] = {}
+        for where, length in self.lengths.items():
+            attention, _, side = where.rpartition(".norm_")
+            kept = longest.setdefault((layer_of(where), attention[-len("attn1") :]), {"q": 0.0, "k": 0.0})
+            kept[side] = max(kept[side], length)
+        return {
+            layer: f"attention scores may reach {sides['q'] * sides['k']:.0f}"
+            for (layer, _), sides in longest.items()
+            if not sides["q"] * sides["k"] <= HALF_LIMIT
+        }
 
 
 def measure(
@@ -131,6 +146,7 @@ def _watched(graph: Graph, ranges: Ranges, release: Callable[[], None]) -> Itera
     Graphs share modules, so a module's hooks are told by `active` which graph is running.
     """
     active = False
+    head_dim = graph.transformer.config.attention_head_dim
 
     def begin(*_: Any) -> None:
         nonlocal active
@@ -145,6 +161,11 @@ def _watched(graph: Graph, ranges: Ranges, release: Callable[[], None]) -> Itera
             if active:
                 for table, tensor in ((ranges.inputs, inputs[0]), (ranges.outputs, output)):
                     table[where] = float(np.maximum(table.get(where, 0.0), float(tensor.abs().amax())))
+                if isinstance(module, nn.RMSNorm):
+                    length = output.unflatten(-1, (-1, head_dim)).norm(dim=-1).amax()
+                    ranges.lengths[where] = max(
+                        ranges.lengths.get(where, 0.0), float(length) / head_dim**0.25
+                    )
                 release()
 
         return record

@@ -28,6 +28,9 @@ Norms, softmax, rotary tables and the folded time table hold no matrix and are f
 """
 TEXT_GUARD: Final = "text/*"
 """int8 and int4 leave it in fp16 everywhere: it runs once per prompt, and half of int8's error came from it."""
+CONVOLUTIONS: Final = "vae/"
+"""What places begin with that hold no matrix: there is no int8 or int4 of them."""
+INTEGERS: Final = ("int8", "int4")
 
 
 class Rule(BaseModel):
@@ -38,6 +41,7 @@ class Rule(BaseModel):
     match: Annotated[str, Field(min_length=1)]
     """A place with the wildcards of a shell, as in `step/layer0[0-3]/*` or `*/attn2.*`."""
     precision: Precision
+    """In the VAE, whose convolutions have neither, int8 and int4 mean fp16."""
 
 
 class RecipeFile(BaseModel):
@@ -77,8 +81,9 @@ class Recipe:
             return "fp32"
         for rule in self.rules:
             if fnmatchcase(place, rule.match):
-                return rule.precision
-        if self.precision in ("int8", "int4"):
+                quantized = rule.precision in INTEGERS
+                return "fp16" if quantized and place.startswith(CONVOLUTIONS) else rule.precision
+        if self.precision in INTEGERS:
             if any(fnmatchcase(place, guard) for guard in GUARDS):
                 return "fp16" if self.half else "fp32"
             if fnmatchcase(place, TEXT_GUARD):
@@ -86,17 +91,30 @@ class Recipe:
         return self.precision
 
     def check(self, places: set[str]) -> None:
-        """Raise InputError for a rule that matches none of the model's places."""
+        """Raise InputError for a rule that no place follows: matching none, only taken ones, or only convolutions."""
+        left = places
         for rule in self.rules:
-            if not any(fnmatchcase(place, rule.match) for place in places):
+            matched = {place for place in places if fnmatchcase(place, rule.match)}
+            if not matched:
                 raise InputError(
                     f"recipe rule {rule.match!r} matches nothing; places look like {min(places)} or {max(places)}"
                 )
+            if not matched & left:
+                raise InputError(
+                    f"recipe rule {rule.match!r} never applies: the first that matches wins, and the rules before it "
+                    "match all its places; put it before them"
+                )
+            if rule.precision in INTEGERS and all(place.startswith(CONVOLUTIONS) for place in matched):
+                raise InputError(
+                    f"recipe rule {rule.match!r}: these are convolutions, which have no {rule.precision}; "
+                    "choose fp16 or fp32"
+                )
+            left = left - matched
 
     def kept_higher(self) -> tuple[KeptInfo, ...]:
         """What the manifest records: rules, guards and places kept for a reason."""
         kept = [KeptInfo(match=rule.match, precision=rule.precision, reason="recipe") for rule in self.rules]
-        if self.precision in ("int8", "int4"):
+        if self.precision in INTEGERS:
             guarded: Precision = "fp16" if self.half else "fp32"
             kept += [KeptInfo(match=guard, precision=guarded, reason="guard") for guard in GUARDS]
             kept.append(KeptInfo(match=TEXT_GUARD, precision="fp16", reason="guard"))
@@ -111,7 +129,10 @@ def read_rules(path: Path) -> tuple[Rule, ...]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such recipe file")
     try:
-        return RecipeFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).rules
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path}: expected `rules:`, a list of {{match: PLACE, precision: P}}")
+        return RecipeFile.model_validate(data).rules
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     except ValidationError as error:

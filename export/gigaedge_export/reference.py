@@ -27,12 +27,13 @@ def reference_chunk(
     state: NDArray[np.float32],
     prompt: NDArray[np.float32],
     noise: NDArray[np.float32],
+    context: bool = True,
 ) -> dict[str, NDArray[np.float32]]:
     """Latents, context, velocities, trajectory and actions of one observation.
 
     Shapes: composite (H, W, 3), state (14,), prompt (tokens, text_dim), noise (chunk, channels). Keys and shapes of
-    the result are those of `gigaedge infer --intermediate`: `ref_latents`, `context.LAYER.key` and `.value`,
-    `velocity`, `trajectory`, `action`.
+    the result are those of `gigaedge infer --intermediate`: `ref_latents`, `context.LAYER.key` and `.value` (with
+    `context`, which no schedule changes), `velocity`, `trajectory`, `action`.
     """
     model, stats = checkpoint.transformer, checkpoint.stats
     low, high = torch.tensor(stats.state_q01), torch.tensor(stats.state_q99)
@@ -66,7 +67,7 @@ def reference_chunk(
     action = predicted + raw * torch.tensor(DELTA_MASK, dtype=torch.float32)
     return {
         "ref_latents": latents.unsqueeze(0).numpy(),
-        **_context(checkpoint, latents, padded, text),
+        **(_context(checkpoint, latents, padded, text) if context else {}),
         "velocity": torch.stack(velocities).numpy(),
         "trajectory": torch.stack(trajectory).numpy(),
         "action": action.numpy(),

@@ -45,12 +45,14 @@ def settle(
 ) -> Settled:
     """Find the weights that fp16 cannot hold and the activations that overflow in it.
 
-    Raises InputError for a rule that matches nothing.
+    Raises InputError for a rule that nothing follows.
     """
     weights = {name: tensor for graph in graphs for name, tensor in graph.named_parameters()}
     places = _weight_places(models, weights)
     recipe.check(set(places))
-    halves = {where: name for where, name in places.items() if recipe.of(where) == "fp16" or recipe.half}
+    # TensorRT's int8 has its scales, and what goes in and out, in fp16.
+    narrow = ("fp16", "int8") if recipe.target == "tensorrt" else ("fp16",)
+    halves = {where: name for where, name in places.items() if recipe.half or recipe.of(where) in narrow}
     if not halves:
         return Settled(recipe, Ranges(), ())
     casts, kept = _fit(halves, weights, checkpoint, progress)

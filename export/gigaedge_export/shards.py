@@ -70,6 +70,10 @@ class Shards:
             mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=access)
         self._maps.append(mapped)
         for name, entry in header.items():
+            if name in self._tensors:
+                raise CheckpointError(
+                    f"{path}: tensor {name} is in another shard, too; copy the checkpoint again"
+                )
             if name != "__metadata__":
                 offset = 8 + header_bytes + entry["data_offsets"][0]
                 self._tensors[name] = (mapped, entry["dtype"], offset, tuple(entry["shape"]))
@@ -82,9 +86,14 @@ def weight_files(folder: Path) -> list[Path]:
     indices = sorted(folder.glob("*.safetensors.index.json"))
     if indices:
         try:
-            names = set(json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values())
-        except (json.JSONDecodeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{indices[0]}: not a shard index ({error!r})") from error
+            names = {
+                str(name)
+                for name in json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{indices[0]}: not a shard index ({error!r}); copy it from the checkpoint"
+            ) from error
         missing = sorted(name for name in names if not (folder / name).is_file())
         if missing:
             raise CheckpointError(f"{folder}: shard {missing[0]} is missing; copy it from the checkpoint")

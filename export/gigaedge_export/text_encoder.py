@@ -34,6 +34,7 @@ from gigaedge.errors import CheckFailedError, CheckpointError
 from gigaedge.fidelity import TOLERANCE, compare, summary
 from gigaedge.files import atomic_directory, sha256
 from gigaedge.text_encoder import (
+    DESCRIPTION,
     GRAPH,
     MAX_TOKENS,
     TOKENIZER,
@@ -151,7 +152,7 @@ def export_text_encoder(
     """
     files = EncoderFiles.find(checkpoint)
     config = load_config(files.model / "config.json", Umt5Config)
-    with atomic_directory(out, replace=replace) as folder:
+    with atomic_directory(out, mark=DESCRIPTION, replace=replace) as folder:
         progress("reading the tokenizer")
         tokenizer = _write_tokenizer(files.tokenizer, folder / TOKENIZER, config)
         prompts = {text: tokenizer.encode(text).ids for text in PROMPTS}

@@ -29,6 +29,8 @@ for module in (demo, export, policy, compare, dataset, prompt, run):
 app.add_typer(calibrate.app, name="calibrate")
 
 _debug = False
+_stopped = 0
+"""Exit code of the signal that came."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -48,10 +50,20 @@ def _options(
     _debug = debug
 
 
+def _stop(number: int, frame: object) -> None:
+    """End as Ctrl-C does, so that whatever is half-written is removed."""
+    global _stopped
+    _stopped = 128 + number
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(_stopped)
+
+
 def main() -> None:
     """Run the command line; every error on purpose becomes one line on stderr and its exit code."""
-    # As Ctrl-C does, so that whatever is half-written is removed.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _stop)
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # a shell's background job ignores Ctrl-C
+        signal.signal(signal.SIGINT, _stop)
     try:
         app()
     except GigaedgeError as error:
@@ -62,6 +74,8 @@ def main() -> None:
     except Exception as error:
         if _debug:
             raise
+        if _stopped:  # libraries make errors of their own of what is raised while they are imported
+            sys.exit(_stopped)
         text = " ".join(str(error).split())
         typer.echo(f"error: {type(error).__name__}: {text} (gigaedge --debug ... shows where)", err=True)
         sys.exit(1)

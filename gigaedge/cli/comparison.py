@@ -94,7 +94,7 @@ def make_plan(bundles: Sequence[Path], reference: Path | None, reference_steps: 
     """
     manifests = {path.resolve(): read_manifest(path) for path in bundles}
     if reference is None:
-        chosen = next((p for p, manifest in manifests.items() if manifest.precision.recipe == "fp32"), None)
+        chosen = next((p for p, manifest in manifests.items() if manifest.precision.coarsest == "fp32"), None)
         if chosen is None:
             found = ", ".join(sorted({manifest.precision.recipe for manifest in manifests.values()}))
             raise InputError(

@@ -21,7 +21,8 @@ from gigaedge.cli.common import (
     print_notices,
     stage_progress,
 )
-from gigaedge.errors import InputError
+from gigaedge.errors import InputError, ObservationError
+from gigaedge.robot import ROBOT_DIM
 
 if TYPE_CHECKING:
     from gigaedge.bundle import Manifest, PromptText
@@ -41,6 +42,8 @@ _EXAMPLE = (
     "Example: `gigaedge export --checkpoint ckpt --prompt bowl=bowl.pt --steps 10,5 "
     "--precision int8 --target cuda --out bundle`"
 )
+MAX_STEPS = 1000
+"""As many as training has timesteps."""
 VERIFY_WEIGHTS = 500_000_000
 """ONNX Runtime on the CPU holds weights in fp32, some of them twice: 4 GB at this size."""
 
@@ -69,13 +72,15 @@ def export_command(
     norm_stats: Annotated[Path | None, typer.Option(help="norm_stats.json elsewhere.")] = None,
     steps: Annotated[str, typer.Option(help="Sampler steps; several, as in 10,5, share the weights.")] = "10",
     chunk: Annotated[int, typer.Option(help="Actions per chunk.", min=1)] = 48,
-    rate: Annotated[float, typer.Option(help="Actions per second, the dataset's rate.", min=0.1)] = 30.0,
+    rate: Annotated[
+        float, typer.Option(help="Actions per second, the dataset's rate.", min=0.1, max=1000.0)
+    ] = 30.0,
     view_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the composite, px.")] = "320x384",
     view_layout: Annotated[
         Literal["tshape", "horizontal"], typer.Option(help="How the three views are put together.")
     ] = ("tshape"),
     prompt_length: Annotated[int, typer.Option(help="Prompt tokens; longer is cut.", min=1)] = 64,
-    shift: Annotated[float, typer.Option(help="Shift of the flow schedule.", min=0.01)] = 5.0,
+    shift: Annotated[float, typer.Option(help="Shift of the flow schedule.", min=0.01, max=1000.0)] = 5.0,
     timesteps: Annotated[
         Literal["bf16", "exact"],
         typer.Option(help="bf16 rounds them as in upstream's training; exact does not."),
@@ -203,7 +208,7 @@ def calibration_samples(
     """Observations, as `gigaedge infer` reads them, with the composite made and the rest filled in.
 
     An observation without a prompt is measured with the first one of the bundle, one without noise with noise of its
-    own.
+    own. Raises ObservationError naming the file.
     """
     with needs("robot,export,cpu"):
         import numpy as np
@@ -219,11 +224,22 @@ def calibration_samples(
         observation = read_observation(file)
         path = file if observation.prompt is not None else next(iter(prompts.values()), file)
         prompt, _ = load_prompt(path, length=length, width=width)
+        shape = (options.chunk, loaded.transformer.config.in_action_channels)
         noise = observation.noise
         if noise is None:
-            shape = (options.chunk, loaded.transformer.config.in_action_channels)
             noise = np.random.default_rng(index).standard_normal(shape, np.float32)
-        samples.append(Sample(observation.compose(view), observation.state, prompt.numpy(), noise))
+        for name, found, wanted in (("state", observation.state, (ROBOT_DIM,)), ("noise", noise, shape)):
+            if found.shape != wanted or found.dtype.kind != "f" or not np.isfinite(found).all():
+                raise ObservationError(
+                    f"{file}: {name}: expected finite float {wanted}, got {found.dtype} {found.shape}"
+                    + ("" if np.isfinite(found).all() else " with NaN or infinite values")
+                )
+        try:
+            composite = observation.compose(view)
+        except ObservationError as error:
+            raise ObservationError(f"{file}: {error}") from error
+        state = observation.state.astype(np.float32)
+        samples.append(Sample(composite, state, prompt.numpy(), noise.astype(np.float32)))
     return samples
 
 
@@ -294,8 +310,8 @@ def parse_steps(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise InputError(f"--steps {text!r}: expected whole numbers as in 10 or 10,5,4")
     steps = tuple(int(part) for part in text.split(","))
-    if min(steps) < 1 or len(set(steps)) != len(steps):
-        raise InputError(f"--steps {text!r}: step counts must be at least 1 and differ")
+    if min(steps) < 1 or max(steps) > MAX_STEPS or len(set(steps)) != len(steps):
+        raise InputError(f"--steps {text!r}: step counts must be from 1 to {MAX_STEPS} and differ")
     return steps
 
 

@@ -40,15 +40,15 @@ class Gates:
 
     @classmethod
     def of(cls, manifest: Manifest, tolerance: float | None = None) -> Gates:
-        """Those of the bundle's precision. `tolerance` replaces the one on velocities.
+        """Those of the bundle's coarsest precision. `tolerance` replaces the one on velocities.
 
         fp32 holds every stage to it; a lossy precision is judged by the network's velocities alone.
         """
-        recipe = manifest.precision.recipe
-        velocity = GATES[recipe] if tolerance is None else tolerance
+        precision = manifest.precision.coarsest
+        velocity = GATES[precision] if tolerance is None else tolerance
         if velocity is None:
             velocity = math.inf
-        return cls(velocity, velocity if recipe == "fp32" else math.inf)
+        return cls(velocity, velocity if precision == "fp32" else math.inf)
 
 
 def against_golden(bundle: Path, golden: Path, tolerance: float | None = None) -> list[Check]:
@@ -118,8 +118,14 @@ def _against_pytorch(bundle: Path, loaded: LoadedCheckpoint, manifest: Manifest,
         chunk = policy.chunk(Observation(composite, state, noise), intermediate=True)
         exact = schedule(info.steps, manifest.sampler.shift, manifest.sampler.timestep_rounding, info.solver)
         expected = reference_chunk(
-            loaded, exact, composite=composite, state=state, prompt=prompt, noise=noise
+            loaded, exact, composite=composite, state=state, prompt=prompt, noise=noise, context=index == 0
         )
+        bad = [name for name, array in expected.items() if not np.isfinite(array).all()]
+        if bad:
+            raise CheckFailedError(
+                f"the checkpoint itself computes values that are not finite ({bad[0]}) on noise for a picture; "
+                "its weights are too large for fp32"
+            )
         context = [name for name in expected if name.startswith("context.") and name in chunk.intermediate]
         if index == 0 and context:
             rows = [
@@ -146,13 +152,13 @@ def prove(bundle: Path, loaded: LoadedCheckpoint) -> FidelityInfo:
     gates = Gates.of(manifest)
     checks = _against_pytorch(bundle, loaded, manifest, gates)
     failed = [check for check in checks if not check.passed]
-    if failed and manifest.precision.recipe == "fp32":
+    if failed and manifest.precision.coarsest == "fp32":
         row = failed[0].row
         raise CheckFailedError(
             f"the exported graphs disagree with PyTorch: {row.stage} has relative L2 {row.relative_l2:.1e} "
             f"(limit {gates.velocity:.0e}); nothing was written"
         )
-    return summary("PyTorch", checks, GATES[manifest.precision.recipe])
+    return summary("PyTorch", checks, GATES[manifest.precision.coarsest])
 
 
 def read_golden(folder: Path) -> dict[str, NDArray[Any]]:

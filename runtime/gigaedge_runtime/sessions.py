@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,11 @@ class Device:
     provider: Provider = "cpu"
     threads: int = 0
     """0 leaves one core to control and cameras."""
+
+    def __post_init__(self) -> None:
+        """Find the provider's libraries before the first buffer or session needs them."""
+        if self.provider != "cpu":
+            _preload()
 
     @property
     def memory(self) -> str:
@@ -118,7 +126,24 @@ class Device:
         return DeviceError(
             f"provider {self.provider}: {EXECUTION_PROVIDERS[self.provider][0]} does not start on this machine and "
             "ONNX Runtime would fall back to the CPU; check the driver, CUDA and cuDNN, or choose provider cpu"
+            + (f" ({problems})" if (problems := _preload()) else "")
         )
+
+
+@cache
+def _preload() -> str:
+    """Load the CUDA and cuDNN that pip installed, which no search path leads to; return what was not found.
+
+    ONNX Runtime prints that; standard output belongs to the command line. It has had the function since 1.21, and one
+    built without CUDA does nothing.
+    """
+    load = getattr(ort, "preload_dlls", None)
+    if load is None:
+        return ""
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        load()
+    return "; ".join(printed.getvalue().splitlines())
 
 
 def _tensorrt_cache(model: str) -> Path:

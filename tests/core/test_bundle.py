@@ -96,6 +96,8 @@ def test_an_unknown_step_count_says_what_there_is(bundle: Path) -> None:
     assert manifest.schedule(4, "multistep").first_row == 24
     with pytest.raises(BundleError, match=r"no euler table for 7 steps \(it has 10, 4\)"):
         manifest.schedule(7)
+    with pytest.raises(BundleError, match=r"no solver 'heun'; it has euler, multistep"):
+        manifest.schedule(None, "heun")  # type: ignore[arg-type]
 
 
 def test_a_shared_weight_is_stored_once(exported: Callable[..., Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gigaedge.errors import InputError
+from gigaedge.errors import GigaedgeError, InputError
 from gigaedge.files import (
     atomic_directory,
     atomic_file,
@@ -19,7 +19,7 @@ from gigaedge.files import (
 
 
 def test_a_directory_appears_whole(tmp_path: Path) -> None:
-    with atomic_directory(tmp_path / "out") as folder:
+    with atomic_directory(tmp_path / "out", mark="mark") as folder:
         (folder / "a").write_text("1")
         assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -28,7 +28,7 @@ def test_a_directory_appears_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
     def half() -> None:
-        with atomic_directory(tmp_path / "out") as folder:
+        with atomic_directory(tmp_path / "out", mark="mark") as folder:
             (folder / "a").write_text("1")
             raise error
 
@@ -39,16 +39,58 @@ def test_a_failure_leaves_nothing(tmp_path: Path, error: type[BaseException]) ->
 
 def test_an_existing_directory_is_kept_unless_told(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").touch()
-    with pytest.raises(InputError, match="exists already"), atomic_directory(tmp_path / "out"):
+    (tmp_path / "out" / "mark").touch()
+    with pytest.raises(InputError, match="exists already"), atomic_directory(tmp_path / "out", mark="mark"):
         pass
-    with pytest.raises(RuntimeError), atomic_directory(tmp_path / "out", replace=True):
+    with pytest.raises(RuntimeError), atomic_directory(tmp_path / "out", mark="mark", replace=True):
         raise RuntimeError
-    assert (tmp_path / "out" / "old").exists()
-    with atomic_directory(tmp_path / "out", replace=True) as folder:
+    assert (tmp_path / "out" / "mark").exists()
+    with atomic_directory(tmp_path / "out", mark="mark", replace=True) as folder:
         (folder / "new").touch()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_only_a_folder_of_its_kind_is_replaced(tmp_path: Path) -> None:
+    """`--out CHECKPOINT --force` is a slip of the hand; weights that took weeks must outlive it."""
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "norm_stats.json").touch()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for name in ("checkpoint", "file", "link"):
+        with (
+            pytest.raises(InputError, match=f"{name} is no folder that --force replaces: it has no mark"),
+            atomic_directory(tmp_path / name, mark="mark", replace=True),
+        ):
+            pass
+    with (
+        pytest.raises(InputError, match=r"link exists already"),
+        atomic_directory(tmp_path / "link", mark="mark"),
+    ):
+        pass
+    (tmp_path / "empty").mkdir()
+    with atomic_directory(tmp_path / "empty", mark="mark", replace=True) as folder:
+        (folder / "new").touch()
+    assert (tmp_path / "empty" / "new").exists()
+    assert (tmp_path / "checkpoint" / "norm_stats.json").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(InputError, match=r"file/out: cannot be written \(.*\); choose another --out"),
+        atomic_directory(tmp_path / "file" / "out", mark="mark"),
+    ):
+        pass
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(GigaedgeError, match=r"out: No space left on device; nothing was written"),
+        atomic_directory(tmp_path / "out", mark="mark"),
+    ):
+        Path("/dev/full").write_text("x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:
@@ -84,7 +126,7 @@ import subprocess
 import sys
 from pathlib import Path
 from gigaedge.files import atomic_directory
-with atomic_directory(Path(sys.argv[1])) as folder:
+with atomic_directory(Path(sys.argv[1]), mark="mark") as folder:
     (folder / "half").write_text("written")
     print("writing", flush=True)
     time.sleep(60)
@@ -105,7 +147,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_and_a_living_one_is_le
         assert len(list(tmp_path.iterdir())) == 2
         writers[0].kill()
         writers[0].wait()
-        with atomic_directory(target) as folder:
+        with atomic_directory(target, mark="mark") as folder:
             (folder / "whole").touch()
             assert len(list(tmp_path.iterdir())) == 2
         assert [path.name for path in target.iterdir()] == ["whole"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,19 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "HEAVY []" in out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_a_library_makes_an_error_of_keeps_its_code(number: signal.Signals, code: int) -> None:
+    script = (
+        "import signal\nfrom gigaedge import cli\n"
+        "def app():\n"
+        f"    try: signal.raise_signal({number:d})\n"
+        "    except BaseException: raise AttributeError\n"
+        "cli.app = app; cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
 
 
 def test_every_command_explains_itself() -> None:
@@ -104,7 +118,10 @@ def test_bad_exports(recording: Path, tmp_path: Path) -> None:
     fails("expected NAME=VALUE", *base, "--prompt", recording)
     fails("no such file", *base, "--prompt", "task=nothing.pt")
     fails("expected WIDTHxHEIGHT", *base, "--prompt", f"t={recording}", "--view-size", "320")
-    fails("step counts must be at least 1", *base, "--prompt", f"t={recording}", "--steps", "10,0")
+    for steps in ("10,0", "1001", "5,5"):
+        fails("step counts must be from 1 to 1000", *base, "--prompt", f"t={recording}", "--steps", steps)
+    for option in ("--rate", "--shift"):
+        assert gigaedge(*base, "--prompt", f"t={recording}", option, "inf").returncode == 2
     fails(
         "no such folder",
         "export",

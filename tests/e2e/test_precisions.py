@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from gigaedge.files import read_tensors
+from gigaedge.files import read_tensors, write_tensors
 from tests.command_line import answer, fails, gigaedge
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -98,3 +101,30 @@ def test_calibration_takes_observations(golden: Path, tmp_path: Path) -> None:
     assert step["passed"]
     scales = [name for name in read_tensors(tmp_path / "b" / "weights.safetensors") if name.endswith(".qdq8")]
     assert len(scales) > 20
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("state", np.full(14, np.nan, np.float32), "with NaN or infinite values"),
+        (
+            "noise",
+            np.zeros((3, 32), np.float32),
+            r"noise: expected finite float (48, 32), got float32 (3, 32)",
+        ),
+        ("image.top", np.zeros((4, 4), np.uint8), "top"),
+    ],
+)
+def test_a_bad_calibration_observation_is_named(
+    golden: Path, tmp_path: Path, key: str, value: NDArray[Any], message: str
+) -> None:
+    file = tmp_path / "bad.safetensors"
+    write_tensors(file, read_tensors(golden / "io.safetensors") | {key: value})
+    done = gigaedge(
+        *("export", "--checkpoint", golden, "--prompt", f"task={golden / 'io.safetensors'}"),
+        *("--precision", "fp16", "--calibration", file, "--out", tmp_path / "b"),
+    )
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert f"{file}: " in done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / "b").exists()

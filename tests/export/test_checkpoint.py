@@ -70,6 +70,26 @@ def test_shards_are_read_through_their_index(checkpoint: Path) -> None:
         load_transformer(folder)
 
 
+def test_a_tensor_in_two_shards_is_refused(checkpoint: Path) -> None:
+    folder = checkpoint / "transformer"
+    shutil.copy(folder / WEIGHTS, folder / "b.safetensors")
+    index = {"weight_map": {"proj_out.bias": WEIGHTS, "proj_out.weight": "b.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(
+        CheckpointError, match=r"tensor .* is in another shard, too; copy the checkpoint again"
+    ):
+        load_transformer(folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[1]", b"{", b"\xff\xfe", b'{"weight_map": {"a": 3}}', b'{"weight_map": ["a"]}']
+)
+def test_a_wrong_shard_index_is_named(checkpoint: Path, content: bytes) -> None:
+    (checkpoint / "transformer" / "model.safetensors.index.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"not a shard index .* copy it|shard 3 is missing; copy it"):
+        load_transformer(checkpoint / "transformer")
+
+
 def test_averaged_weights_serve_where_there_are_no_others(checkpoint: Path) -> None:
     (checkpoint / "transformer").rename(checkpoint / "transformer_ema")
     assert CheckpointPaths.in_directory(checkpoint).transformer == checkpoint / "transformer_ema"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -133,25 +134,66 @@ def test_a_recipe_mixes_precisions_by_place(golden: Path, tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize("recipe", [("fp32", "cpu"), ("fp16", "cuda"), ("int8", "cpu")])
 def test_each_weight_is_stored_once(
-    lowered: Callable[..., Path], exported: Callable[..., Path], golden: Path
+    lowered: Callable[..., Path], golden: Path, recipe: tuple[str, str]
 ) -> None:
-    """GWP-0's context and steps run the same weights: the file holds each of them once, in fp32 and in int8."""
+    """GWP-0's context and steps run the same weights: the file holds each of them once, in whatever form."""
+    bundle = lowered(*recipe)
+    manifest = open_bundle(bundle).manifest
     loaded = load_checkpoint(CheckpointPaths.in_directory(golden))
-    shared = [n for n, p in loaded.transformer.named_parameters() if p.ndim > 1 and n.startswith("blocks.")]
-    for out in (exported(golden.name), lowered("int8", "cpu")):
-        manifest = open_bundle(out).manifest
-        with safe_open(out / "weights.safetensors", "np") as file:
-            names = set(file.keys())
-            stored = sum(file.get_tensor(name).nbytes for name in names)
-        assert sum(manifest.weights.by_type.values()) == stored
-        assert manifest.weights.bytes - stored < 100_000
-        assert len(names) == len({name.removeprefix("step.").removeprefix("context.") for name in names})
-        if manifest.precision.recipe == "fp32":
-            stacked = 4 * sum(loaded.transformer.get_parameter(name).numel() for name in shared)
-            in_blocks = [n for n in names if n.startswith("transformer.blocks.") and n.endswith("weight")]
-            with safe_open(out / "weights.safetensors", "np") as file:
-                assert sum(file.get_tensor(n).nbytes for n in in_blocks) <= stacked
+    sizes = {
+        f"{root}.{name}": parameter.numel()
+        for root, module in (("transformer", loaded.transformer), ("vae", loaded.vae))
+        for name, parameter in module.named_parameters()
+    }
+    with safe_open(bundle / "weights.safetensors", "np") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    forms = Counter(
+        re.sub(r"\.(fp16|int8|scale)$", "", name) for name in stored if name.startswith("transformer.")
+    )
+    scaled = {name.removesuffix(".scale") for name in stored if name.endswith(".scale")}
+    assert {name for name, count in forms.items() if count > 1} == scaled
+    for name, array in stored.items():
+        weight = re.sub(r"\.(fp16|int8)$", "", name)
+        assert weight not in sizes or array.size == sizes[weight]
+    assert sum(array.nbytes for array in stored.values()) == sum(manifest.weights.by_type.values())
+    header = manifest.weights.bytes - sum(manifest.weights.by_type.values())
+    assert 0 < header < 200 * len(stored)
+
+
+def test_an_fp32_recipe_is_judged_by_the_coarsest_of_its_rules(golden: Path, tmp_path: Path) -> None:
+    rules = (Rule(match="step/action_decoder.*", precision="fp16"),)
+    manifest = export(golden, golden / "io.safetensors", tmp_path / "b", Recipe("fp32", "cpu", rules))
+    assert manifest.fidelity is not None
+    assert (manifest.fidelity.tolerance, manifest.fidelity.passed) == (1e-2, True)
+    assert velocity_error(tmp_path / "b", golden) > 1e-4
+
+
+def test_an_int8_rule_for_tensorrt_has_its_scales_measured(golden: Path, tmp_path: Path) -> None:
+    rules = (Rule(match="step/layer00/*", precision="int8"), Rule(match="text/*", precision="fp16"))
+    export(
+        golden,
+        golden / "io.safetensors",
+        tmp_path / "b",
+        Recipe("fp32", "tensorrt", rules),
+        20,
+        calibrate=True,
+    )
+    assert velocity_error(tmp_path / "b", golden) < 3e-2
+    assert "QuantizeLinear" in operators(tmp_path / "b", "step")
+    assert "QuantizeLinear" not in operators(tmp_path / "b", "context")
+
+
+def test_a_wide_int8_rule_keeps_a_convolution_that_fp16_cannot_hold(golden: Path, tmp_path: Path) -> None:
+    shutil.copytree(golden, tmp_path / "c")
+    vae = load_file(tmp_path / "c" / "vae" / WEIGHTS)
+    vae["encoder.conv_in.weight"][0, 0, -1, 0, 0] = 1e5
+    save_file(vae, tmp_path / "c" / "vae" / WEIGHTS)
+    recipe = Recipe("int8", "cpu", (Rule(match="*", precision="int8"),))
+    manifest = export(tmp_path / "c", golden / "io.safetensors", tmp_path / "b", recipe)
+    reasons = {kept.match: kept.reason for kept in manifest.precision.kept}
+    assert "1 weights beyond fp16" in reasons["vae/encoder.conv_in"]
 
 
 def plant(checkpoint: Path, golden: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
@@ -196,6 +238,23 @@ def test_an_overflowing_value_keeps_attention_and_its_cache_in_fp32(golden: Path
     assert "layer00" in {kept.match for kept in manifest.precision.kept}
     assert manifest.fidelity is not None
     assert manifest.fidelity.passed
+
+
+def test_overflowing_scores_keep_attention_in_fp32(golden: Path, tmp_path: Path) -> None:
+    expert = "visual_expert." if golden.name == "gwp05-tiny" else ""
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        for norm in ("norm_q", "norm_k"):
+            tensors[f"blocks.1.{expert}attn1.{norm}.weight"] *= 400
+
+    plant(tmp_path / "c", golden, change)
+    manifest = export(tmp_path / "c", golden / "io.safetensors", tmp_path / "b", Recipe("fp16", "cuda"))
+    kept = {kept.match: kept.reason for kept in manifest.precision.kept}
+    assert kept.keys() == {"layer01"}
+    assert "attention scores may reach" in kept["layer01"]
+    assert manifest.graphs["context"].outputs["context.01.key"].dtype == "float32"
+    assert manifest.fidelity is not None
+    assert max(row.relative_l2 for row in manifest.fidelity.stages) < 1
 
 
 def test_weights_that_fp16_cannot_hold_are_counted_and_kept(golden: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gigaedge.bundle import Precision
 from gigaedge.errors import ConfigError, InputError
 from gigaedge_export.places import layer_of, place
 from gigaedge_export.recipe import Recipe, Rule, read_rules
@@ -59,7 +60,7 @@ def test_the_first_rule_wins_and_what_is_kept_wins_over_rules() -> None:
     rules = (Rule(match="step/*", precision="fp16"), Rule(match="*", precision="int4"))
     recipe = Recipe("int8", "cpu", rules, {"step/layer01/ffn.net.2": "why"})
     assert recipe.of("step/layer00/ffn.net.2") == "fp16"
-    assert recipe.of("vae/encoder.conv_in") == "int4"
+    assert recipe.of("vae/encoder.conv_in") == "fp16"
     assert recipe.of("step/layer01/ffn.net.2") == "fp32"
     assert [kept.reason for kept in recipe.kept_higher()][:2] == ["recipe", "recipe"]
     assert recipe.kept_higher()[-1].reason == "why"
@@ -69,6 +70,35 @@ def test_a_rule_that_matches_nothing_is_named() -> None:
     recipe = Recipe("int8", "cpu", (Rule(match="steps/*", precision="fp16"),))
     with pytest.raises(InputError, match=r"'steps/\*' matches nothing; places look like step/layer00/a"):
         recipe.check({"step/layer00/a", "vae/b"})
+
+
+PLACES = {"step/layer00/a", "step/layer01/a", "vae/b"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (
+            (("step/*", "int8"), ("step/layer01/*", "fp16")),
+            "'step/layer01/.*' never applies: .* put it before them",
+        ),
+        ((("vae/*", "int8"),), r"'vae/\*': these are convolutions, which have no int8; choose fp16 or fp32"),
+    ],
+)
+def test_a_rule_that_no_place_follows_is_named(
+    rules: tuple[tuple[str, Precision], ...], message: str
+) -> None:
+    recipe = Recipe(
+        "fp32", "cpu", tuple(Rule(match=match, precision=precision) for match, precision in rules)
+    )
+    with pytest.raises(InputError, match=message):
+        recipe.check(PLACES)
+
+
+def test_a_wide_int8_rule_gives_convolutions_fp16() -> None:
+    recipe = Recipe("fp32", "cpu", (Rule(match="*", precision="int8"),))
+    recipe.check(PLACES)
+    assert [recipe.of(place) for place in sorted(PLACES)] == ["int8", "int8", "fp16"]
 
 
 @pytest.mark.parametrize("rules", [(), (Rule(match="step/*", precision="int4"),)])
@@ -90,6 +120,8 @@ def test_read_rules(tmp_path: Path) -> None:
         ("rule: []", "rules"),
         ("rules: [{match: x, precison: fp16}]", "precison"),
         ("rules: [", "not valid YAML"),
+        ("", "expected `rules:`"),
+        ("- {match: x, precision: fp16}", "expected `rules:`"),
     ],
 )
 def test_a_wrong_recipe_file_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,48 @@ def test_a_provider_that_onnxruntime_dropped_is_an_error(bundle: Bundle, fake: t
     fake.providers = ()
     with pytest.raises(DeviceError, match="would fall back to the CPU; check the driver"):
         Device("cuda").session(graph(bundle, "step"))
+
+
+@pytest.fixture
+def preload(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Replace ONNX Runtime's own search for CUDA; each line of the result is one call."""
+    calls: list[str] = []
+
+    def preload_dlls() -> None:
+        calls.append("preload")
+        print("Failed to load libcudart.so.13: not there\nFailed to load libcublas.so.13: neither")
+
+    monkeypatch.setattr(ort, "preload_dlls", preload_dlls, raising=False)
+    sessions._preload.cache_clear()
+    yield calls
+    sessions._preload.cache_clear()
+
+
+def test_a_gpu_device_loads_cuda_once_and_a_cpu_never(
+    preload: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Device("cpu")
+    assert preload == []
+    Device("cuda")
+    Device("tensorrt")
+    assert preload == ["preload"]
+    assert capsys.readouterr().out == ""
+
+
+def test_libraries_that_were_not_found_are_named_when_the_provider_does_not_start(
+    bundle: Bundle, fake: type[FakeSession], preload: list[str]
+) -> None:
+    fake.providers = ()
+    with pytest.raises(DeviceError, match=r"provider cpu \(.*libcudart\.so\.13: not there; .*libcublas"):
+        Device("cuda").session(graph(bundle, "step"))
+
+
+def test_an_onnxruntime_that_cannot_preload_starts_all_the_same(
+    preload: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(ort, "preload_dlls")
+    Device("cuda")
+    assert preload == []
 
 
 def test_a_graph_that_a_gpu_provider_does_not_load_is_the_devices_fault(
