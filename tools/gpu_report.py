@@ -26,9 +26,8 @@ from pydantic import ValidationError
 
 from gigaedge.cli.common import print_table
 from gigaedge.errors import InputError
-from gigaedge.files import atomic_file
+from gigaedge.files import atomic_file, write_text
 from gigaedge.machine import describe_machine
-from gigaedge.pages import write_page
 from gigaedge_export.random_checkpoint import PROMPT
 from gpu_commands import StepError, make_calibration, run, tool
 from gpu_rows import HEADER, Report, Row, floor_ms
@@ -198,7 +197,7 @@ class Book:
         except ModuleNotFoundError as error:
             typer.echo(f"note: no report.html: {error.name} is not installed", err=True)
         else:
-            write_page(self.options.out / "report.html", render(report))
+            write_text(self.options.out / "report.html", render(report))
         print_table(
             f"{report.machine}; times p50/p95/p99", list(HEADER), [row.cells() for row in report.rows]
         )
