@@ -13,8 +13,6 @@ Layout `single` has one BUNDLE/policy.onnx in place of the three graphs.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from pydantic import Field, model_validator
 
 from gigaedge.documents import FileInfo, Part, Sha256, SourceFile, read_document, verify_files, write_document
 from gigaedge.errors import BundleError, InputError
+from gigaedge.files import locked
 from gigaedge.findings import FidelityInfo, LedgerInfo
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM, CameraRole
 from gigaedge.sampling import Solver
@@ -295,13 +294,8 @@ def update_manifest(folder: Path, change: Callable[[Manifest], Manifest]) -> Non
 
 @contextmanager
 def edit_lock(path: Path) -> Iterator[None]:
-    """One edit of a bundle at a time; the lock goes with the process that holds it. Raises InputError: no folder."""
-    try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise InputError(f"{path}: not a folder; pass a bundle that `gigaedge export` wrote") from error
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    """One edit of a bundle at a time. Raises InputError: no folder."""
+    if not path.is_dir():
+        raise InputError(f"{path}: not a folder; pass a bundle that `gigaedge export` wrote")
+    with locked(path):
         yield
-    finally:
-        os.close(folder)

@@ -46,7 +46,7 @@ def atomic_directory(target: Path, *, mark: str, replace: bool = False) -> Itera
     prefix = f".{target.name}.part-"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.parent):  # or another writer takes a folder that is not yet locked for abandoned
+        with locked(target.parent):  # or another writer takes a folder that is not yet locked for abandoned
             for left in target.parent.glob(f"{glob.escape(prefix)}*"):
                 _remove_abandoned(left)
             temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
@@ -76,8 +76,9 @@ def atomic_directory(target: Path, *, mark: str, replace: bool = False) -> Itera
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; it goes with the process that holds it. Raises OSError: no folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
