@@ -43,7 +43,7 @@ from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.prompts import load_prompt
 from gigaedge_export.ranges import Sample
 from gigaedge_export.recipe import Recipe
-from gigaedge_export.sampler import Schedule, TimestepRounding, schedule
+from gigaedge_export.sampler import Schedule, TimestepRounding, first_rows, schedule
 from gigaedge_export.settle import random_sample, require_observations, settle
 from gigaedge_export.single import compose_single
 from gigaedge_export.trace import signature, trace
@@ -111,7 +111,7 @@ def export_bundle(
             models[graph.stage] = trace(graph, options.opset)
         parameters = _count_weights(models)
         samples = samples or [
-            random_sample(checkpoint, geometry, prompt, seed)
+            random_sample(checkpoint, geometry, prompt.numpy(), seed)
             for seed, prompt in enumerate(embeddings.values())
         ]
         settled = settle(options.recipe, checkpoint, graphs, models, schedules, samples, progress)
@@ -227,7 +227,6 @@ def _graph_info(folder: Path, stage: str, model: Any) -> GraphInfo:
 
 
 def _sampler_info(options: ExportOptions, schedules: list[Schedule]) -> SamplerInfo:
-    first_rows = np.cumsum([0, *(s.steps for s in schedules)])
     return SamplerInfo(
         shift=options.shift,
         timestep_rounding=options.timesteps,
@@ -235,11 +234,11 @@ def _sampler_info(options: ExportOptions, schedules: list[Schedule]) -> SamplerI
             ScheduleInfo(
                 solver=s.solver,
                 steps=s.steps,
-                first_row=int(row),
+                first_row=row,
                 sigmas=tuple(map(float, s.sigmas)),
                 timesteps=tuple(map(float, s.timesteps)),
             )
-            for s, row in zip(schedules, first_rows, strict=False)
+            for s, row in zip(schedules, first_rows(schedules), strict=True)
         ),
     )
 

@@ -47,6 +47,8 @@ INT8_BLOCKS, INT4_BLOCKS = Blocks(bits=8, block=128), Blocks(bits=4, block=32)
 INT8_ACCURACY: Final = 4
 """MatMulNBits on the CPU: multiply in int8."""
 Make = Callable[[], NDArray[Any]]
+KINDS: Final[dict[ir.DataType, type[np.float16] | type[np.float32]]] = {FULL: np.float32, HALF: np.float16}
+"""What numpy calls them."""
 
 
 def lower(
@@ -134,12 +136,11 @@ class _Lowering:
             return value
         if (value, dtype) not in self.converted:
             if value.is_initializer():
-                kind: type[np.float16] | type[np.float32] = np.float16 if dtype == HALF else np.float32
                 self.converted[value, dtype] = self._constant(
                     f"{value.name}.{'fp16' if dtype == HALF else 'fp32'}",
                     dtype,
                     value.shape,
-                    self._source(value, kind),
+                    self._source(value, KINDS[dtype]),
                 )
             else:
                 self.converted[value, dtype] = self._node("Cast", before, [value], dtype, {"to": dtype})
@@ -192,7 +193,6 @@ class _Lowering:
     def _blockwise(self, node: ir.Node, x: ir.Value, name: str, weight: Tensor, blocks: Blocks) -> ir.Value:
         """MatMulNBits: weights in blocks, activations as they are."""
         dtype = HALF if self.recipe.half else FULL
-        kind: type[np.float16] | type[np.float32] = np.float16 if dtype == HALF else np.float32
         outputs, inputs = weight.shape
         count = blocks.count(inputs)
         stored = self._constant(
@@ -205,7 +205,7 @@ class _Lowering:
             f"{name}.scale{blocks.bits}",
             dtype,
             (outputs * count,),
-            lambda: blocks.scales(weight).astype(kind).ravel(),
+            lambda: blocks.scales(weight).astype(KINDS[dtype]).ravel(),
         )
         attributes = {
             "K": inputs,

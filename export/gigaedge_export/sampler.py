@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
@@ -58,6 +60,11 @@ def schedule(steps: int, shift: float, rounding: TimestepRounding, solver: Solve
     if rounding == "bf16":
         timesteps = round_to_bf16(timesteps)
     return Schedule(solver, sigmas=np.append(sigmas, np.float32(0)), timesteps=timesteps)
+
+
+def first_rows(schedules: Sequence[Schedule]) -> list[int]:
+    """Where each schedule begins in a time table that holds them one after the other."""
+    return list(accumulate((s.steps for s in schedules[:-1]), initial=0))
 
 
 def round_to_bf16(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gigaedge.bundle import CastInfo
@@ -19,7 +20,7 @@ from gigaedge_export.progress import Progress
 from gigaedge_export.quantize import half_fit
 from gigaedge_export.ranges import Ranges, Sample, measure
 from gigaedge_export.recipe import Recipe
-from gigaedge_export.sampler import Schedule
+from gigaedge_export.sampler import Schedule, first_rows
 
 ENOUGH_STEPS = 4
 """Steps of the flow over which activations are measured, where the bundle has such a schedule."""
@@ -56,13 +57,14 @@ def settle(
     if not halves:
         return Settled(recipe, Ranges(), ())
     casts, kept = _fit(halves, weights, checkpoint, progress)
-    first = np.cumsum([0, *(schedule.steps for schedule in schedules)])
     chosen = min(
         range(len(schedules)),
         key=lambda i: (schedules[i].steps < ENOUGH_STEPS, schedules[i].steps, schedules[i].solver),
     )
     stages = {where.partition("/")[0] for where in halves}
-    ranges = measure(checkpoint, graphs, schedules[chosen], int(first[chosen]), samples, stages, progress)
+    ranges = measure(
+        checkpoint, graphs, schedules[chosen], first_rows(schedules)[chosen], samples, stages, progress
+    )
     overflowing = {
         where: reason for where, reason in ranges.overflowing().items() if where in halves or "/" not in where
     }
@@ -70,15 +72,17 @@ def settle(
     return Settled(replace(recipe, kept=recipe.kept | kept | overflowing | both), ranges, casts)
 
 
-def random_sample(checkpoint: LoadedCheckpoint, geometry: Geometry, prompt: Tensor, seed: int) -> Sample:
+def random_sample(
+    checkpoint: LoadedCheckpoint, geometry: Geometry, prompt: NDArray[np.float32], seed: int
+) -> Sample:
     """Noise for a picture, and a state within the statistics: for weights, rather than data, to show what they do."""
     random = np.random.default_rng(seed)
     low, high = np.array(checkpoint.stats.state_q01), np.array(checkpoint.stats.state_q99)
     width = checkpoint.transformer.config.in_action_channels
     return Sample(
-        composite=random.integers(0, 256, (geometry.view_height, geometry.view_width, 3), np.uint8),
         state=(low + (high - low) * random.random(ROBOT_DIM)).astype(np.float32),
-        prompt=prompt.numpy(),
+        composite=random.integers(0, 256, (geometry.view_height, geometry.view_width, 3), np.uint8),
+        prompt=prompt,
         noise=random.standard_normal((geometry.chunk, width), np.float32),
     )
 

@@ -122,6 +122,7 @@ def export_command(
     """Export a trained checkpoint to ONNX: trace, fold what is constant, verify against PyTorch, write a bundle."""
     with needs("export,cpu"):
         from gigaedge.bundle import read_manifest
+        from gigaedge.files import require_free
         from gigaedge.prompts import record_texts
         from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
         from gigaedge_export.export import ExportOptions
@@ -147,6 +148,7 @@ def export_command(
         if name in given:
             raise InputError(f"--prompt {name}: given twice; prompt names must differ")
         given[name] = value
+    require_free(out, replace=force)  # told now rather than after the checkpoint is read and checked
     paths = CheckpointPaths.in_directory(checkpoint, transformer, vae, norm_stats)
     with prompt_files(given, text_encoder, paths.transformer, prompt_length) as (prompts, texts):
         with stage_progress(quiet=json) as begin:

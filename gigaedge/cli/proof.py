@@ -102,15 +102,16 @@ def against_checkpoint(bundle: Path, loaded: LoadedCheckpoint, tolerance: float 
 
 
 def _against_pytorch(bundle: Path, loaded: LoadedCheckpoint, manifest: Manifest, gates: Gates) -> list[Check]:
+    from gigaedge_export.graphs import Geometry
     from gigaedge_export.reference import reference_chunk
     from gigaedge_export.sampler import schedule
+    from gigaedge_export.settle import random_sample
 
     prompt = read_tensors(bundle / manifest.prompts.file)[manifest.prompts.names[0]].astype(np.float32)
-    random = np.random.default_rng(PROOF_SEED)
-    low, high = np.array(manifest.state.q01), np.array(manifest.state.q99)
-    state = (low + (high - low) * random.random(ROBOT_DIM)).astype(np.float32)
-    composite = random.integers(0, 256, (manifest.view.height, manifest.view.width, 3), np.uint8)
-    noise = random.standard_normal((manifest.action.chunk, manifest.action.width), np.float32)
+    view, length = manifest.view, manifest.prompts.length
+    geometry = Geometry(view.width, view.height, manifest.action.chunk, length)
+    sample = random_sample(loaded, geometry, prompt, PROOF_SEED)
+    composite, state, noise = sample.composite, sample.state, sample.noise
     checks: list[Check] = []
     policy = Policy.load(bundle)
     for index, info in enumerate(manifest.sampler.schedules):
