@@ -91,7 +91,7 @@ def print_run(report: RunReport) -> None:
         stages["control period"] = report.control.period
     if stages:
         rows = [[name, *_milliseconds(spread)] for name, spread in stages.items()]
-        print_table("Latency, ms", ["stage", "count", "p50", "p99", "max"], rows)
+        print_table("Latency, ms", ["stage", "count", "p50", "p99", "p99.9", "max"], rows)
     if report.control is not None:
         print_table(
             "Joints (rad) and grippers (m)",
@@ -119,6 +119,7 @@ def _summary(report: RunReport) -> list[list[str]]:
              f"{sum(control.velocity_clamps.values())} velocity"],
             ["arms enabled", ", ".join(f"{side} {'yes' if on else 'no'}" for side, on in control.enabled.items())],
             ["control scheduling", control.scheduling],
+            ["late ticks", ", ".join(f"{cause} x {count}" for cause, count in control.late.items()) or "none"],
         ]  # fmt: skip
     return rows
 
@@ -137,7 +138,8 @@ def _joints(control: ControlReport) -> list[list[str]]:
 
 
 def _milliseconds(spread: Spread) -> list[str]:
-    return [str(spread.count), *(f"{value * 1e3:.2f}" for value in (spread.p50, spread.p99, spread.max))]
+    values = (spread.p50, spread.p99, spread.p999, spread.max)
+    return [str(spread.count), *(f"{value * 1e3:.2f}" for value in values)]
 
 
 def parse_duration(text: str) -> float:

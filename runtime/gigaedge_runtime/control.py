@@ -20,6 +20,7 @@ from gigaedge_runtime.devices import Arm, ArmState
 from gigaedge_runtime.limits import Command, Limiter, Limits
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
 from gigaedge_runtime.report import ControlReport
+from gigaedge_runtime.scheduling import ThreadAccount
 from gigaedge_runtime.states import Fault, FaultCode, Machine, Seen, State, Thresholds
 from gigaedge_runtime.statistics import ControlStatistics
 from gigaedge_runtime.trajectory import Schedule, Trajectory
@@ -96,13 +97,15 @@ class ControlLoop:
     def run(self) -> None:
         """Tick until asked to stop and at rest. Raises ArmError when an arm cannot be enabled."""
         deadlines = Deadlines(self._period, self._clock)
-        while self.tick(self._clock()):
-            if self._regrid:
-                self._regrid = False
-                self.statistics.restart_period()
-                deadlines = Deadlines(self._period, self._clock)
-            deadlines.wait()
-            self.statistics.missed = deadlines.missed
+        with ThreadAccount() as account:
+            self.statistics.watch(account)
+            while self.tick(self._clock()):
+                if self._regrid:
+                    self._regrid = False
+                    self.statistics.restart_period()
+                    deadlines = Deadlines(self._period, self._clock)
+                deadlines.wait()
+                self.statistics.missed = deadlines.missed
 
     def tick(self, now: float) -> bool:
         """One tick at `now`, s; False when the run is over. Raises ArmError when an arm cannot be enabled."""

@@ -19,7 +19,7 @@ from gigaedge_runtime.children import Launch, Lifeline, StopFlag, child_main
 from gigaedge_runtime.control import ControlLoop
 from gigaedge_runtime.devices import Arm
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
-from gigaedge_runtime.scheduling import CONTROL_PRIORITY, raise_priority
+from gigaedge_runtime.scheduling import CONTROL_PRIORITY, lock_memory, raise_priority
 
 MakeArms = Callable[[Site], Mapping[Side, Arm]]
 
@@ -47,7 +47,7 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
     Raises ArmError: an arm is absent or silent, or cannot be enabled.
     """
     # Before the SDK starts its threads, which inherit it: a reader of lower priority would keep the GIL.
-    scheduling = raise_priority(CONTROL_PRIORITY)
+    scheduling = f"{raise_priority(CONTROL_PRIORITY)}; {lock_memory()}"
     sys.setswitchinterval(5e-4)
     board = Board(launch.board)
     board.status.publish(ControlStatus())

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,12 @@ from gigaedge.files import write_text
 
 @dataclass(frozen=True)
 class Spread:
-    """A distribution in four numbers, s."""
+    """A distribution in a few numbers, s."""
 
     count: int
     p50: float
     p99: float
+    p999: float
     max: float
 
     @classmethod
@@ -28,9 +29,9 @@ class Spread:
         """The spread of samples, s; zeros when there are none."""
         values = np.asarray(samples, dtype=np.float64)
         if values.size == 0:
-            return cls(0, 0.0, 0.0, 0.0)
-        p50, p99 = np.percentile(values, (50, 99))
-        return cls(values.size, float(p50), float(p99), float(values.max()))
+            return cls(0, 0.0, 0.0, 0.0, 0.0)
+        p50, p99, p999 = np.percentile(values, (50, 99, 99.9))
+        return cls(values.size, float(p50), float(p99), float(p999), float(values.max()))
 
 
 class Histogram:
@@ -54,10 +55,10 @@ class Histogram:
         """Percentiles to a bin's width (the bin's middle)."""
         total = int(self._bins.sum())
         if total == 0:
-            return Spread(0, 0.0, 0.0, 0.0)
-        ranks = np.searchsorted(np.cumsum(self._bins), np.ceil([0.5 * total, 0.99 * total]))
-        p50, p99 = (min((int(rank) + 0.5) * self.BIN, self._max) for rank in ranks)
-        return Spread(total, p50, p99, self._max)
+            return Spread(0, 0.0, 0.0, 0.0, 0.0)
+        ranks = np.searchsorted(np.cumsum(self._bins), np.ceil(np.array((0.5, 0.99, 0.999)) * total))
+        p50, p99, p999 = (min((int(rank) + 0.5) * self.BIN, self._max) for rank in ranks)
+        return Spread(total, p50, p99, p999, self._max)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,26 @@ class StateChange:
     """Since control's first tick, s."""
     state: str
     reason: str
+
+
+LateCause = Literal["computing", "queued", "paging", "blocked"]
+"""Why a tick was late: the tick before computed that long; another thread had the processor; a page was read from a
+disk; or the thread waited for something (a lock, Python's interpreter lock, a system call)."""
+
+
+@dataclass(frozen=True)
+class LateTick:
+    """One tick that came more than `statistics.LATE` after the one before, and what this thread did meanwhile."""
+
+    time: float
+    """Since control's first tick, s."""
+    period: float
+    """Since the tick before, s."""
+    computed: float
+    """Of that on a processor, s."""
+    queued: float
+    """Of that ready to run while another thread had the processor, s."""
+    cause: LateCause
 
 
 @dataclass(frozen=True)
@@ -88,6 +109,10 @@ class ControlReport:
     ticks: int
     missed: int
     """Ticks skipped because the loop was late by whole periods."""
+    late: dict[LateCause, int]
+    """Ticks that came more than `statistics.LATE` after the one before, by cause."""
+    late_ticks: list[LateTick]
+    """The first 100 of them."""
     position_clamps: dict[str, int]
     velocity_clamps: dict[str, int]
     travel_commanded: dict[str, float]
@@ -120,6 +145,7 @@ class ControlReport:
                 "period": Spread(**data["period"]),
                 "work": Spread(**data["work"]),
                 "states": [StateChange(**change) for change in data["states"]],
+                "late_ticks": [LateTick(**tick) for tick in data["late_ticks"]],
             }
         )
 

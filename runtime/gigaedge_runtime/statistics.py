@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
 from gigaedge_runtime.limits import Limiter
-from gigaedge_runtime.report import ControlReport, Histogram, StateChange
+from gigaedge_runtime.report import ControlReport, Histogram, LateCause, LateTick, StateChange
+from gigaedge_runtime.scheduling import ThreadAccount, Usage
 from gigaedge_runtime.states import Machine
 
 MOTION = 2e-3
 """rad; a joint that stays within this of where it was seen counts as standing (PiPER reports 2e-5 rad)."""
+
+LATE = 0.02
+"""s; a tick that comes so long after the one before is accounted for."""
+
+_LATE_KEPT = 100
 
 _JOINTS = np.array(DELTA_MASK)
 
@@ -38,6 +44,10 @@ class ControlStatistics:
         """The last measured movement, s."""
         self._begin: float | None = None
         self._last_tick: float | None = None
+        self._account: ThreadAccount | None = None
+        self._usage = Usage(0.0, 0.0, 0)
+        self._late: Counter[LateCause] = Counter()
+        self._late_ticks: list[LateTick] = []
         self._period = Histogram()
         self._work = Histogram()
         self._travel_commanded = np.zeros(ROBOT_DIM)
@@ -51,10 +61,30 @@ class ControlStatistics:
         """One tick began at `now`, s."""
         if self._begin is None:
             self._begin = now
+        before, self._usage = self._usage, self._account.read() if self._account else self._usage
         if self._last_tick is not None:
-            self._period.add(now - self._last_tick)
+            period = now - self._last_tick
+            self._period.add(period)
+            if period > LATE:
+                self._account_for(now - self._begin, period, before, self._usage)
         self._last_tick = now
         self.ticks += 1
+
+    def watch(self, account: ThreadAccount) -> None:
+        """Say from now on why a tick was late; `account` is the control thread's own."""
+        self._account = account
+        self._usage = account.read()
+
+    def _account_for(self, time: float, period: float, before: Usage, after: Usage) -> None:
+        computed, queued = after.computed - before.computed, after.queued - before.queued
+        cause: LateCause = "blocked"
+        if after.faults > before.faults:
+            cause = "paging"
+        elif max(computed, queued) > period / 2:
+            cause = "computing" if computed > queued else "queued"
+        self._late[cause] += 1
+        if len(self._late_ticks) < _LATE_KEPT:
+            self._late_ticks.append(LateTick(time, period, computed, queued, cause))
 
     def worked(self, duration: float) -> None:
         """A tick took `duration`, s."""
@@ -65,6 +95,8 @@ class ControlStatistics:
         self._period = Histogram()
         self._work = Histogram()
         self._last_tick = None
+        self._late.clear()
+        self._late_ticks.clear()
         self.missed = 0
 
     def measured(self, now: float, values: Array) -> None:
@@ -100,6 +132,8 @@ class ControlStatistics:
             work=self._work.spread(),
             ticks=self.ticks,
             missed=self.missed,
+            late=dict(self._late),
+            late_ticks=list(self._late_ticks),
             position_clamps={name: int(v) for name, v in self._named(limiter.position_clamps).items()},
             velocity_clamps={name: int(v) for name, v in self._named(limiter.velocity_clamps).items()},
             travel_commanded=self._named(self._travel_commanded),

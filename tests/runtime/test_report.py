@@ -12,16 +12,18 @@ import pytest
 from gigaedge_runtime.report import (
     ControlReport,
     Histogram,
+    LateTick,
     PolicyReport,
     RunReport,
     Spread,
     StateChange,
 )
 
-SPREAD = Spread(3, 0.1, 0.2, 0.3)
+SPREAD = Spread(3, 0.1, 0.2, 0.25, 0.3)
 CONTROL = ControlReport(
     state="stopped", states=[StateChange(0.5, "approach", "first chunk (1)")], fault=None, fault_code=None,
-    period=SPREAD, work=SPREAD, ticks=9, missed=1, position_clamps={"left_joint_1": 2},
+    period=SPREAD, work=SPREAD, ticks=9, missed=1,
+    late={"queued": 2}, late_ticks=[LateTick(0.1, 0.03, 0.001, 0.024, "queued")], position_clamps={"left_joint_1": 2},
     velocity_clamps={"left_joint_1": 3}, travel_commanded={"left_joint_1": 0.5},
     travel_measured={"left_joint_1": 0.4}, end_error={}, sends=18, failed_sends=0, chunks=[1, 2],
     chunks_late=0, held_after=None, standstill_after=None, enabled={"left": True}, scheduling="normal",
@@ -38,8 +40,8 @@ def test_reports_survive_json(tmp_path: Path) -> None:
 
 
 def test_spread() -> None:
-    assert Spread.of([]) == Spread(0, 0.0, 0.0, 0.0)
-    assert Spread.of([0.3, 0.1, 0.2]) == Spread(3, 0.2, pytest.approx(0.298), 0.3)
+    assert Spread.of([]) == Spread(0, 0.0, 0.0, 0.0, 0.0)
+    assert Spread.of([0.3, 0.1, 0.2]) == Spread(3, 0.2, pytest.approx(0.298), pytest.approx(0.2998), 0.3)
 
 
 def test_histogram_agrees_with_exact_percentiles() -> None:
@@ -51,12 +53,13 @@ def test_histogram_agrees_with_exact_percentiles() -> None:
     assert spread.count == 5000
     assert spread.p50 == pytest.approx(exact.p50, abs=2e-5)
     assert spread.p99 == pytest.approx(exact.p99, abs=5e-5)
+    assert spread.p999 == pytest.approx(exact.p999, abs=1e-3)
     assert spread.max == exact.max
 
 
 def test_histogram_beyond_its_range_and_empty() -> None:
     histogram = Histogram()
-    assert histogram.spread() == Spread(0, 0.0, 0.0, 0.0)
+    assert histogram.spread() == Spread(0, 0.0, 0.0, 0.0, 0.0)
     histogram.add(3.0)
     assert histogram.spread().max == 3.0
     histogram.add(0.0)

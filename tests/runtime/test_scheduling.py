@@ -1,0 +1,108 @@
+"""Locked memory, and where a late tick's time went."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from gigaedge.robot import CAMERA_ROLES, SIDES
+from gigaedge.site import Site
+from gigaedge_runtime import scheduling
+from gigaedge_runtime.limits import Limiter, Limits
+from gigaedge_runtime.report import ControlReport, LateCause
+from gigaedge_runtime.scheduling import ThreadAccount, Usage, lock_memory
+from gigaedge_runtime.states import Machine, Thresholds
+from gigaedge_runtime.statistics import LATE, ControlStatistics
+
+SITE = Site.model_validate(
+    {
+        "bundle": "demo",
+        "cameras": [{"role": role, "driver": "sim"} for role in CAMERA_ROLES],
+        "arms": [{"side": side, "driver": "sim"} for side in SIDES],
+    }
+)
+
+
+def test_locked_memory_shows_in_the_process() -> None:
+    program = (
+        "from gigaedge_runtime.scheduling import lock_memory\n"
+        "print(lock_memory())\n"
+        "print(next(l for l in open('/proc/self/status') if l.startswith('VmLck')).split()[1])\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    words, locked = run.stdout.splitlines()
+    assert (words == "memory locked") == (int(locked) > 0), words
+
+
+def test_memory_is_not_locked_below_a_finite_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "_may_lock", lambda: False)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (65536, 65536))
+    assert "ulimit -l unlimited" in lock_memory()
+
+
+def test_a_thread_account_tells_computing_from_sleeping() -> None:
+    with ThreadAccount() as account:
+        begin = account.read()
+        time.sleep(0.05)
+        slept = account.read()
+        while time.thread_time() - slept.computed < 0.05:
+            pass
+        computed = account.read()
+    assert slept.computed - begin.computed < 0.02
+    assert computed.computed - slept.computed >= 0.05
+    assert computed.queued >= slept.queued >= begin.queued >= 0.0
+
+
+class FakeAccount(ThreadAccount):
+    """Says what it is told."""
+
+    def __init__(self, usages: list[Usage]) -> None:
+        self._usages: Iterator[Usage] = iter(usages)
+
+    def read(self) -> Usage:
+        return next(self._usages)
+
+
+def report(*ticks: float, after: list[Usage]) -> ControlReport:
+    """The report of ticks at these times, with what the thread had used at each of them."""
+    statistics = ControlStatistics(SIDES)
+    statistics.watch(FakeAccount([Usage(0.0, 0.0, 0), *after]))
+    for now in ticks:
+        statistics.tick(now)
+    limiter = Limiter(Limits.of(SITE), 0.005)
+    return statistics.report(Machine(Thresholds(0.3, 0.05, 20.0)), limiter, {}, "normal")
+
+
+@pytest.mark.parametrize(
+    ("usage", "cause"),
+    [
+        (Usage(0.025, 0.001, 0), "computing"),
+        (Usage(0.001, 0.025, 0), "queued"),
+        (Usage(0.001, 0.025, 1), "paging"),
+        (Usage(0.001, 0.002, 0), "blocked"),
+    ],
+)
+def test_every_late_tick_has_a_cause(usage: Usage, cause: LateCause) -> None:
+    said = report(5.0, 5.005, 5.035, after=[Usage(0.0, 0.0, 0), Usage(0.0, 0.0, 0), usage])
+    assert said.late == {cause: 1}
+    (late,) = said.late_ticks
+    assert (late.cause, late.computed, late.queued) == (cause, usage.computed, usage.queued)
+    assert late.time == pytest.approx(0.035)
+    assert late.period == pytest.approx(0.03)
+
+
+def test_a_tick_in_time_is_not_late() -> None:
+    said = report(5.0, 5.0 + LATE - 1e-3, after=[Usage(0.0, 0.0, 0)] * 2)
+    assert not said.late
+    assert not said.late_ticks
+
+
+def test_only_the_first_late_ticks_are_kept_but_all_are_counted() -> None:
+    said = report(*(float(i) for i in range(151)), after=[Usage(0.0, 0.0, 0)] * 151)
+    assert said.late == {"blocked": 150}
+    assert len(said.late_ticks) == 100
