@@ -98,7 +98,8 @@ def test_the_table_is_whole() -> None:
     assert sorted((D, A, R, H, S, F, G, P)) == sorted(State)
     reached = {
         (start, end)
-        for row in TABLE.values() for start, end in zip((D, A, R, H, S, F, G, P), row, strict=True)
+        for row in TABLE.values()
+        for start, end in zip((D, A, R, H, S, F, G, P), row, strict=True)
     }
     expected = {(start, start) for start in State}
     expected |= {(start, F) for start in State} | {(start, S) for start in (D, A, R, H, G)}
@@ -210,7 +211,9 @@ def test_parking_has_a_time_of_its_own_and_is_not_given_up_for_a_chunk() -> None
     assert made.step(replace(PARK, now=121.0, from_park=0.4)) is State.FAULT
     assert made.fault is not None
     assert made.fault.code is FaultCode.APPROACH
-    assert made.fault.text == "the park pose was not reached within approach_timeout 20 s; it is 0.400 rad away"
+    assert (
+        made.fault.text == "the park pose was not reached within approach_timeout 20 s; it is 0.400 rad away"
+    )
 
 
 def test_the_story_is_told_in_words() -> None:
