@@ -20,7 +20,7 @@ class Recovery:
     """The way back from one kind of fault."""
 
     short: str
-    """The first thing to do, for the end of an error's line."""
+    """The first thing to do, for the end of an error's line; empty where the fault's own text says it."""
     steps: tuple[str, ...]
     """All of it, in order, one sentence or two each."""
 
@@ -121,14 +121,14 @@ RECOVERY: Final[Mapping[FaultCode, Recovery]] = MappingProxyType(
         ),
         FaultCode.FEEDBACK: _restart(
             _CABLES,
-            "check power and CAN cable",
+            "",
             "If only some frames stopped: see that the arm is not set to leader mode, and that nothing else sends on "
             "its bus.",
             "If the computer was the reason, as on a loaded one, the run's report shows late ticks.",
         ),
         FaultCode.SEND: _restart(
             _CABLES,
-            "check power and CAN cable",
+            "",
             "See the interface with `ip -details link show can0`; if it is BUS-OFF or down, take it down and up.",
         ),
         FaultCode.BUS: _restart(
@@ -149,7 +149,7 @@ RECOVERY: Final[Mapping[FaultCode, Recovery]] = MappingProxyType(
         ),
         FaultCode.TRACKING: _restart(
             "See what keeps the joint from its command: an obstacle, a load that is too heavy, a hand.",
-            "look for an obstacle or a load",
+            "",
             "Remove it; the arm pushes with its holding force until then.",
             "If nothing is there: compare the command's speed with what the arm can do, and `limits.tracking_error`.",
         ),

@@ -316,7 +316,7 @@ def test_an_emergency_stop_of_one_arm_stops_both(watch: Watch, tmp_path: Path) -
     assert np.abs(np.diff(still, axis=0)).max() < 1e-4, "the other arm stands within 0.3 s"
     assert watch.left.enabled
     assert watch.left.power_cuts == watch.right.power_cuts == 0
-    assert json.loads((tmp_path / "r.json").read_text())["control"]["fault_code"] == "arm"
+    assert json.loads((tmp_path / "r.json").read_text())["control"]["fault_code"] == "estop"
 
 
 def test_a_cut_cable_stops_the_other_arm(watch: Watch) -> None:
