@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,7 +27,7 @@ class Latch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_: int = Field(1, alias="schema")
+    schema_: Literal[1] = Field(1, alias="schema")
     time: datetime | None
     """Of the end of the run, in UTC; None where that cannot be read."""
     code: str
