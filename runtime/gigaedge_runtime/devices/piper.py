@@ -71,12 +71,12 @@ _CYCLES_BEFORE_POSE: Final = 3
 """Joint sets that must have arrived before the pose counts: the SDK's zeros before the first are none."""
 _ENABLE_FRESHNESS: Final = 0.2
 """s; older feedback is no pose to hold."""
-_DRIVER_SILENCE: Final = 0.25
-"""s; the driver frames (40 Hz) may lag this far behind the joints (200 Hz)."""
-_STATUS_SILENCE: Final = 0.1
-"""s; the same for status and gripper (200 Hz)."""
-_JOINT_SILENCE: Final = 12
-"""Frames of the other two kinds that came since a joint frame last did: 30 ms of them."""
+_SILENCE: Final = (
+    dict.fromkeys(JOINT_IDS, 12)  # 30 ms, of the other two
+    | dict.fromkeys((STATUS_ID, GRIPPER_ID), 60)  # 100 ms
+    | dict.fromkeys(DRIVER_IDS, 150)  # 250 ms, of ten that were due
+)
+"""How many joint frames may come (600 a second) before one of another identifier has to, which else is lost."""
 _REOPEN_PAUSE: Final = 0.3
 """s between two attempts to open a bus that is gone."""
 _POLL: Final = 0.005
@@ -267,7 +267,7 @@ class PiperArm:
             return lost
         feedback = self._joints()
         status = self._status()
-        faults = [*find_faults(status, armed=self._armed), *self._missing(feedback.stamp)]
+        faults = [*find_faults(status, armed=self._armed), *self._missing()]
         if self._watch is not None and (state := self._watch.latest) is not None and state.fault:
             faults.append((FaultCode.BUS, state.fault))
         return ArmState(
@@ -344,17 +344,10 @@ class PiperArm:
     def _status(self) -> PiperStatus:
         return read_status(self._link.sdk)
 
-    def _missing(self, stamp: float) -> list[Fault]:
-        """Frames that stopped while others still come, the joints judged by count, the rest by `stamp`.
-
-        `stamp` is the age of the joints: when everything stops, that is for whoever reads it to see.
-        """
-        arrived = self._link.arrived
-        allowed = dict.fromkeys((STATUS_ID, GRIPPER_ID), _STATUS_SILENCE) | dict.fromkeys(
-            DRIVER_IDS, _DRIVER_SILENCE
-        )
-        silent = [f"{i:#x}" for i in JOINT_IDS if self._link.behind[i] > _JOINT_SILENCE]
-        silent += [f"{i:#x}" for i, limit in allowed.items() if stamp - arrived[i] > limit]
+    def _missing(self) -> list[Fault]:
+        """Frames that stopped while joints still come; when everything stops, that is for the reader to see."""
+        behind = self._link.behind
+        silent = [f"{i:#x}" for i in FEEDBACK_IDS if behind[i] > _SILENCE[i]]
         return [(FaultCode.FEEDBACK, f"feedback {', '.join(silent)} stopped")] if silent else []
 
     def _power_joint(self, joint: int, hold: list[int]) -> None:

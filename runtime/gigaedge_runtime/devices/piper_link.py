@@ -73,8 +73,8 @@ class PiperLink:
         self.counts: dict[int, int] = {}
         """How many frames of each identifier came since the bus was opened."""
         self.behind: dict[int, int] = {}
-        """For each of the three joint frames, how many of the other two came since it last did: 2 at most, or
-        it is lost. Counted, so that a stall of the computer loses nothing."""
+        """For each identifier of feedback, how many other joint frames came since it last did. A frame that is
+        lost while the joints come shows here; counted, so that a stall of the computer loses nothing."""
         self.replies: dict[tuple[int, int], bytes] = {}
         """The newest answer to each question (0x472): by identifier, 0x473 or 0x47C, and joint, 1 to 6. The
         SDK's getters for all joints return one and the same joint."""
@@ -105,7 +105,7 @@ class PiperLink:
                 f"{channel}: opened already in this process; close the other arm or correct `can.channel`"
             )
         self.joints, self.cycles, self.arrived = None, 0, {}
-        self.counts, self.behind, self.replies = {}, dict.fromkeys(JOINT_IDS, 0), {}
+        self.counts, self.behind, self.replies = {}, dict.fromkeys(FEEDBACK_IDS, 0), {}
         self.refused_frames = self.failed_frames = 0
         try:
             with warnings.catch_warnings():
@@ -222,10 +222,11 @@ class PiperLink:
         self.counts[identifier] = self.counts.get(identifier, 0) + 1
         if identifier in LIMIT_REPLY_IDS:
             self.replies[identifier, message.data[0]] = bytes(message.data)
-        if identifier in self.behind:
-            for other in JOINT_IDS:
-                self.behind[other] += 1
-            self.behind[identifier] = 0
+        behind = self.behind
+        if identifier in JOINT_IDS:
+            for other in FEEDBACK_IDS:
+                behind[other] += 1
+        behind[identifier] = 0
         if identifier != JOINT_IDS[-1]:
             return
         stamp = min(arrived.get(joint_id, -math.inf) for joint_id in JOINT_IDS)

@@ -185,6 +185,10 @@ class SimulatedPiper:
         """The red button: descend slowly, obey nothing until 0x150 resumes."""
         self._arm_status = 1
 
+    def release_estop(self) -> None:
+        """As if it had never been pressed: no arm does this, but a test may need the same arm twice."""
+        self._arm_status = 0
+
     def set_teach(self, on: bool) -> None:
         """The button on the arm; when it is left again the arm is in standby."""
         self._control = 2 if on else 0
