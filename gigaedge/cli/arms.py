@@ -132,16 +132,15 @@ def clear_command(
     if not latches:
         typer.echo("no arm is latched")
         return
+    if not (yes or sys.stdin.isatty()):
+        raise InputError("nobody is there to ask; pass --yes when somebody has looked at the arms")
     require_well(loaded)
     for side, latch in latches.items():
         typer.echo(f"{side} arm: {latch.when}: {latch.text}")
         _echo_steps(latch.steps)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise InputError("nobody is there to ask; pass --yes when somebody has looked at the arms")
-        if not typer.confirm("Is all of this done, and may the arms move again?"):
-            typer.echo("the arms stay latched")
-            raise typer.Exit(INTERRUPTED)
+    if not (yes or typer.confirm("Is all of this done, and may the arms move again?")):
+        typer.echo("the arms stay latched")
+        raise typer.Exit(INTERRUPTED)
     for side in latches:
         clear_latch(loaded.arm(side))
     typer.echo(f"cleared: {', '.join(latches)}")
