@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from gigaedge.robot import Side
 from gigaedge.site import Site
 from gigaedge_runtime.children import Launch, Lifeline, StopFlag, child_main
+from gigaedge_runtime.claim import claimed
 from gigaedge_runtime.control import ControlLoop
 from gigaedge_runtime.latch import latchable, set_latch
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None, make: MakeArms = make_arms) -> int:
 def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
     """Connect the arms, control them until the end, leave them holding; returns the report.
 
-    Raises ArmError: an arm is absent or silent, or cannot be enabled.
+    Raises ArmError: an arm is absent, silent or commanded by somebody else, or cannot be enabled; ConfigError: a
+    park pose outside the limits.
     """
     # Before the SDK starts its threads, which inherit it: a reader of lower priority would keep the GIL.
     scheduling = raise_priority(CONTROL_PRIORITY)
@@ -58,6 +60,8 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
     board.status.publish(ControlStatus())
     arms = make(launch.site)
     with ExitStack() as connected:
+        if not launch.dry_run:
+            connected.enter_context(claimed(arm for arm in launch.site.arms if arm.side in arms))
         for arm in arms.values():
             connected.callback(arm.close)
             arm.connect()

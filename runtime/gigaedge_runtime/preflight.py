@@ -9,7 +9,8 @@ from gigaedge.errors import ArmError
 from gigaedge.profiles import PROFILES, FirmwareLimits, JointLimits, compare_with_firmware
 from gigaedge.robot import JOINTS, Side
 from gigaedge.site import LimitsConfig
-from gigaedge_runtime.devices.piper_report import firmware_notice
+from gigaedge_runtime.children import wait_until
+from gigaedge_runtime.devices.piper_report import ANSWER_TIMEOUT, firmware_notice
 
 
 class Answering(Protocol):
@@ -37,7 +38,7 @@ def commanded_limits(limits: LimitsConfig) -> JointLimits:
 
 
 def check_firmware(arms: Iterable[Answering], limits: LimitsConfig, *, refuse: bool) -> list[str]:
-    """What a person should know of the firmware of the arms, one line each; blocks a second at most per arm.
+    """What a person should know of the firmware of the arms, one line each; blocks two seconds at most per arm.
 
     Raises ArmError where `refuse` is set and an arm keeps limits that are damaged or narrower than ours: it
     would not do what it is told. An arm that does not answer is a notice only: firmware that does not know the
@@ -52,6 +53,12 @@ def check_firmware(arms: Iterable[Answering], limits: LimitsConfig, *, refuse: b
             raise ArmError(f"{arm.side} arm: {problems[0]}{more}; see `gigaedge arms status SITE`")
         if theirs is None:
             problems = ["the firmware did not tell its own limits, so that they were not compared with ours"]
-        version = firmware_notice(arm.firmware)
+        version = firmware_notice(_firmware(arm))
         notices += [f"{arm.side} arm: {text}" for text in (*problems, *([version] if version else []))]
     return notices
+
+
+def _firmware(arm: Answering) -> str | None:
+    """The arm's version, waited for."""
+    wait_until(lambda: arm.firmware is not None, ANSWER_TIMEOUT)
+    return arm.firmware

@@ -20,8 +20,10 @@ import pytest
 import typer
 import yaml
 
+from gigaedge.errors import ArmError
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge.site import Site, load_site
+from gigaedge_runtime.claim import claimed
 from gigaedge_runtime.devices.sim_frames import LimitReply
 from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 from gigaedge_runtime.latch import latchable, read_latch, set_latch
@@ -153,6 +155,17 @@ def test_enable_then_park(cell: Cell) -> None:
         assert arm.joints == pytest.approx(PARK[:6], abs=2e-3)
         assert arm.peak_velocity < 0.5
         assert arm.power_cuts == 0
+
+
+def test_an_arm_has_one_commander(cell: Cell) -> None:
+    with claimed([cell.site.arm("right")]):
+        told = f"right arm on {cell.right.channel}: another gigaedge command has the arm; end that first"
+        fails(told, "arms", "enable", cell.path, code=3)
+        with pytest.raises(ArmError, match="another gigaedge command"), claimed(cell.site.arms):
+            pass
+        succeeds("arms", "status", cell.path)
+    assert commands(cell.left) == commands(cell.right) == 0
+    succeeds("arms", "enable", cell.path)
 
 
 def test_park_needs_a_pose(cell: Cell) -> None:
