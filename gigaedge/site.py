@@ -56,6 +56,15 @@ class CanConfig(_Strict):
 
     interface: str = "socketcan"
     channel: str = "can0"
+    adapter: str | None = None
+    """USB serial number of the CAN adapter that this arm hangs on, as `gigaedge arms status` prints it; another
+    one is refused, so that two arms cannot change places (socketcan only)."""
+
+    @model_validator(mode="after")
+    def _adapter_is_on_usb(self) -> CanConfig:
+        if self.adapter is not None and self.interface != "socketcan":
+            raise ValueError("`adapter` belongs to interface socketcan")
+        return self
 
 
 class ArmConfig(_Strict):
@@ -71,6 +80,9 @@ class ArmConfig(_Strict):
     """Where a simulated arm starts; (6 joints rad, gripper m)."""
     pose: ArmPose | None = None
     """Constant state of an absent arm."""
+    park: ArmPose | None = None
+    """Where `gigaedge arms park` and `gigaedge run --park` leave the arm, slowly: a pose that needs no room and
+    that the arm may safely sink from when its power goes. There is no default: only a person can know it."""
 
     @model_validator(mode="after")
     def _absent_has_pose(self) -> ArmConfig:
@@ -188,6 +200,15 @@ class Site(_Strict):
     def arm(self, side: Side) -> ArmConfig:
         """The configuration of one arm."""
         return next(arm for arm in self.arms if arm.side == side)
+
+    def require_park(self) -> None:
+        """Raise ConfigError, naming the key, when an arm that exists has no park pose."""
+        for index, arm in enumerate(self.arms):
+            if arm.driver != "absent" and arm.park is None:
+                raise ConfigError(
+                    f"arms[{index}].park: the {arm.side} arm has no park pose; give six joint angles (rad) and "
+                    "the gripper opening (m), as `gigaedge arms status` shows them where the arm is safe"
+                )
 
 
 def load_site(path: Path) -> Site:

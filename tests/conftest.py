@@ -22,6 +22,15 @@ GOLDEN = Path(__file__).parent / "golden"
 CASES = ("gwp0-tiny", "gwp05-tiny")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def private_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of its own for what runs leave behind: latched faults."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session", params=CASES)
 def golden(request: pytest.FixtureRequest) -> Path:
     """One golden recording, with its checkpoint."""

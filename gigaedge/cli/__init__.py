@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import gigaedge
-from gigaedge.cli import calibrate, compare, dataset, demo, export, policy, prompt, run
+from gigaedge.cli import arms, calibrate, compare, dataset, demo, export, policy, prompt, run
 from gigaedge.errors import GigaedgeError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 for module in (demo, export, policy, compare, dataset, prompt, run):
     module.register(app)
+app.add_typer(arms.app, name="arms")
 app.add_typer(calibrate.app, name="calibrate")
 
 _debug = False

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gigaedge.cli.common import JsonOption, ReportOption, draw_bar, needs, print_json, print_table
+from gigaedge.cli.common import (
+    JsonOption,
+    ReportOption,
+    draw_bar,
+    needs,
+    print_json,
+    print_notices,
+    print_table,
+)
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,12 +42,16 @@ def run_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read the arms and decide, but never enable nor command them.")
     ] = False,
+    park: Annotated[
+        bool, typer.Option("--park", help="At the end, move the arms slowly to their park poses.")
+    ] = False,
     report: ReportOption = None,
     json: JsonOption = False,
 ) -> None:
     """Run a policy on a robot cell: cameras, inference, limits, arms. Ctrl-C slows down and holds.
 
-    The arms stay powered and hold when the run ends, however it ends. Software limits are no certified
+    The arms stay powered and hold when the run ends, however it ends. A fault latches: the next run refuses these
+    arms until `gigaedge arms clear`. With --park, another Ctrl-C stops the parking. Software limits are no certified
     safety function: keep a hardware emergency stop within reach.
     """
     from gigaedge.site import load_site
@@ -50,7 +62,9 @@ def run_command(
         from gigaedge.cli.demo import cached_demo_bundle
 
         loaded = loaded.model_copy(update={"bundle": cached_demo_bundle(quiet=json)})
-    result = run_with_progress(loaded, seconds, dry_run=dry_run, report=report, quiet=json)
+    result = run_with_progress(loaded, seconds, dry_run=dry_run, report=report, quiet=json, park=park)
+    if result.control is not None:
+        print_notices(result.control.notices)
     if json:
         print_json(asdict(result))
     else:
@@ -60,7 +74,13 @@ def run_command(
 
 
 def run_with_progress(
-    site: Site, duration: float | None, *, dry_run: bool, report: Path | None, quiet: bool
+    site: Site,
+    duration: float | None,
+    *,
+    dry_run: bool,
+    report: Path | None,
+    quiet: bool,
+    park: bool = False,
 ) -> RunReport:
     """Run a site behind a progress bar on stderr."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -80,7 +100,7 @@ def run_with_progress(
                 description=f"{state}, {progress.policy.chunks} chunks, {progress.control.sends} commands",
             )
 
-        return run_site(site, duration=duration, dry_run=dry_run, report=report, on_progress=show)
+        return run_site(site, duration=duration, dry_run=dry_run, park=park, report=report, on_progress=show)
 
 
 def print_run(report: RunReport) -> None:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gigaedge import errors
 from gigaedge.errors import GigaedgeError, ProcessError
+from gigaedge.robot import Side
 from gigaedge.site import Site
 
 POLICY_NICENESS = 5
@@ -49,6 +50,8 @@ class Launch(BaseModel):
     outcome: int
     """Where the child leaves its report or its error, as JSON."""
     dry_run: bool = False
+    hosted: tuple[Side, ...] = ()
+    """Arms that the supervisor simulates: they come fresh with each run, and leave no latch."""
 
 
 class StopFlag:
@@ -56,6 +59,8 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.requested = False
+        self.times = 0
+        """How often it was asked: who asks twice does not want to wait."""
 
     def install(self) -> None:
         """Take both signals from now on."""
@@ -64,6 +69,7 @@ class StopFlag:
 
     def _set(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        self.times += 1
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from gigaedge.site import Site
 from gigaedge_runtime.devices import Arm, ArmState
 from gigaedge_runtime.limits import Command, Limiter, Limits
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
+from gigaedge_runtime.parking import find_swap, park_pose
 from gigaedge_runtime.report import ControlReport
 from gigaedge_runtime.scheduling import ThreadAccount
 from gigaedge_runtime.states import Fault, FaultCode, Machine, Seen, State, Thresholds
@@ -33,6 +34,12 @@ FAILED_SENDS = 3
 
 STALL = 4
 """Periods; a tick that comes so late says nothing about the arms: their feedback waits in this process's queues."""
+
+LOST = 0.5
+"""s; an arm that is not commanded and silent for so long has its bus opened anew."""
+
+PARKED_COMMAND = 1e-3
+"""rad or m; the command has arrived at the park pose."""
 
 STALL_EVERY = 1.0
 """s; at most so often a stall excuses old feedback, for one more `max_feedback_age`."""
@@ -55,7 +62,10 @@ class ControlLoop:
         dry_run: bool = False,
         clock: Clock = monotonic,
     ) -> None:
-        """`arms`: those that exist. The three callables are asked once per tick and must not block."""
+        """`arms`: those that exist. The three callables are asked once per tick and must not block.
+
+        Raises ConfigError: a park pose outside the limits.
+        """
         timing = site.timing
         self._arms = arms
         self._board = board
@@ -66,11 +76,13 @@ class ControlLoop:
         self._clock = clock
         self._period = 1.0 / timing.control_rate
         self._max_age = timing.max_feedback_age
+        self._reconnect_timeout = timing.startup_timeout
         self._tracking_error = site.limits.tracking_error
         self.machine = Machine(
             Thresholds(timing.resume_tolerance, timing.approach_tolerance, timing.approach_timeout)
         )
         self.limiter = Limiter(Limits.of(site), self._period)
+        self._park = park_pose(site, self.limiter.limits.lower, self.limiter.limits.upper)
         self.statistics = ControlStatistics(tuple(arms))
         self.armed = False
         self._schedule = Schedule(ROBOT_DIM, timing.handover)
@@ -79,6 +91,8 @@ class ControlLoop:
         self._failed: dict[Side, int] = dict.fromkeys(arms, 0)
         self._send_errors: dict[Side, str] = {}
         self._muted: set[Side] = set()
+        self._silent: set[Side] = set()
+        """Arms whose feedback is too old to begin with."""
         self._measured = np.zeros(ROBOT_DIM)
         self._target = np.zeros(ROBOT_DIM)
         self._absent = np.zeros(ROBOT_DIM, dtype=bool)
@@ -116,18 +130,20 @@ class ControlLoop:
         policy_alive, supervisor_alive = self._policy_alive(), self._supervisor_alive()
         order = self._board.order.latest()
         seen.stop = order is Order.STOP or not supervisor_alive or self._stop_asked()
+        seen.park = order is Order.PARK and self._park is not None
         if now - self._last_tick > STALL * self._period and now - self._excused_at > STALL_EVERY:
             self._excused_at = now
         self._last_tick = now
         fault = self._read_arms(now)
         fault = self._take_chunk(now) or fault
-        if not policy_alive and not seen.stop:
+        if not policy_alive and not (seen.stop or seen.park):
             fault = Fault(FaultCode.POLICY, "the policy process died")
-        if order is Order.RUN and not (self.armed or self._dry_run or seen.stop or fault):
-            self._arm_when_there_is_a_chunk(now)
+        if order is not Order.WAIT and not (self.armed or self._dry_run or seen.stop or fault):
+            self._arm_when_there_is_a_chunk(now, needed=order is Order.RUN)
         seen.armed = self.armed
         seen.fault = fault or self._send_fault() or self._tracking_fault()
         self._compare(now)
+        self._compare_with_park()
         state = self._step(now)
         if self.armed:
             self._send(self._command(now, state))
@@ -160,20 +176,37 @@ class ControlLoop:
             if self.armed and (state.fault is not None or not state.enabled):
                 self._muted.add(side)
                 if state.fault is not None:
-                    fault = Fault(FaultCode.ARM, f"{side} arm: {state.fault}")
+                    fault = Fault(state.code, f"{side} arm: {state.fault}")
                 else:
                     fault = Fault(FaultCode.POWER, f"{side} arm: a motor lost its power")
             elif now - state.stamp > self._max_age and now - self._excused_at > self._max_age:
-                text = (
-                    f"{side} arm: feedback is {1e3 * (now - state.stamp):.0f} ms old, "
-                    f"more than max_feedback_age {1e3 * self._max_age:.0f} ms; check power and CAN cable"
-                )
-                fault = fault or Fault(FaultCode.FEEDBACK, text)
+                fault = fault or self._judge_silence(side, arm, now - state.stamp)
+            else:
+                self._silent.discard(side)
         if self._stamp < oldest < np.inf:
             self._stamp = oldest
             self._board.states.push(oldest, self._measured)
             self.statistics.measured(now, self._measured)
         return fault
+
+    def _judge_silence(self, side: Side, arm: Arm, age: float) -> Fault | None:
+        """An arm's feedback is `age` s old: a fault while it is commanded, before that a cable to plug in again."""
+        if self.armed:
+            text = (
+                f"{side} arm: feedback is {1e3 * age:.0f} ms old, "
+                f"more than max_feedback_age {1e3 * self._max_age:.0f} ms; check power and CAN cable"
+            )
+            return Fault(FaultCode.FEEDBACK, text)
+        self._silent.add(side)
+        if age > self._reconnect_timeout:
+            text = (
+                f"{side} arm: no feedback for {age:.0f} s, nor when its bus was opened anew; "
+                "check power and CAN cable"
+            )
+            return Fault(FaultCode.FEEDBACK, text)
+        if age > LOST:
+            arm.reconnect()
+        return None
 
     def _take_chunk(self, now: float) -> Fault | None:
         record = self._board.chunks.newest()
@@ -192,10 +225,17 @@ class ControlLoop:
             self._schedule.align(now, self.limiter.position)
         return None
 
-    def _arm_when_there_is_a_chunk(self, now: float) -> None:
-        """Power the motors, once, and not before the policy has shown that it works."""
-        if self._schedule.trajectory is None:
+    def _arm_when_there_is_a_chunk(self, now: float, needed: bool) -> None:
+        """Power the motors, once, and not before the policy has shown that it works, where one is `needed`.
+
+        Raises ArmError, and powers nothing, when the arms seem to be swapped.
+        """
+        if self._silent or (needed and self._schedule.trajectory is None):
             return
+        if self._park is not None and len(self._arms) == len(SIDES):
+            swap = find_swap(self._park, self._measured)
+            if swap is not None:
+                raise ArmError(swap)
         self._publish(now, settled=False, phase=Phase.ARMING)
         for arm in self._arms.values():
             arm.enable()
@@ -239,6 +279,14 @@ class ControlLoop:
             seen.from_measured = self._distance(target, self._measured)
             seen.from_commanded = self._distance(target, self.limiter.position) if self.armed else 0.0
 
+    def _compare_with_park(self) -> None:
+        """How far the command and the arms are from where they are to be parked."""
+        seen = self._seen
+        if seen.park and self.armed and self._park is not None:
+            away = np.abs(self._park - self.limiter.position)
+            seen.at_park = bool(away[~self._absent].max() <= PARKED_COMMAND)
+            seen.from_park = self._distance(self._park, self._measured)
+
     def _distance(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
         return float(np.abs(a - b)[self._compared].max())
 
@@ -253,7 +301,9 @@ class ControlLoop:
         return state
 
     def _command(self, now: float, state: State) -> Command:
-        if state.moves and (not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk):
+        if state is State.PARKING and self._park is not None:
+            return self.limiter.approach(self._park)
+        if state.follows and (not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk):
             self.statistics.chunks.append(self._seen.chunk)
         if state is State.RUNNING:
             return self.limiter.track(self._schedule.blended(now, self._target))

@@ -10,21 +10,27 @@ import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 from gigaedge.robot import Side
 from gigaedge.site import Site
 from gigaedge_runtime.children import Launch, Lifeline, StopFlag, child_main
+from gigaedge_runtime.claim import claimed
 from gigaedge_runtime.control import ControlLoop
-from gigaedge_runtime.devices import Arm
+from gigaedge_runtime.latch import latchable, set_latch
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
+from gigaedge_runtime.preflight import check_firmware
 from gigaedge_runtime.scheduling import CONTROL_PRIORITY, lock_memory, raise_priority
 
-MakeArms = Callable[[Site], Mapping[Side, Arm]]
+if TYPE_CHECKING:
+    from gigaedge_runtime.devices.piper import PiperArm
+
+MakeArms = Callable[[Site], Mapping[Side, "PiperArm"]]
 
 
-def make_arms(site: Site) -> dict[Side, Arm]:
+def make_arms(site: Site) -> dict[Side, PiperArm]:
     """The arms of a site that exist, not connected yet."""
     from gigaedge_runtime.devices.piper import PiperArm
 
@@ -44,7 +50,8 @@ def main(argv: Sequence[str] | None = None, make: MakeArms = make_arms) -> int:
 def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
     """Connect the arms, control them until the end, leave them holding; returns the report.
 
-    Raises ArmError: an arm is absent or silent, or cannot be enabled.
+    Raises ArmError: an arm is absent, silent or commanded by somebody else, or cannot be enabled; ConfigError: a
+    park pose outside the limits.
     """
     # Before the SDK starts its threads, which inherit it: a reader of lower priority would keep the GIL.
     scheduling = f"{raise_priority(CONTROL_PRIORITY)}; {lock_memory()}"
@@ -53,10 +60,13 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
     board.status.publish(ControlStatus())
     arms = make(launch.site)
     with ExitStack() as connected:
+        if not launch.dry_run:
+            connected.enter_context(claimed(arm for arm in launch.site.arms if arm.side in arms))
         for arm in arms.values():
             connected.callback(arm.close)
             arm.connect()
-        board.status.publish(ControlStatus(phase=Phase.READY))
+        notices = check_firmware(arms.values(), launch.site.limits, refuse=not launch.dry_run)
+        firmware = {str(side): arm.firmware for side, arm in arms.items()}
         loop = ControlLoop(
             launch.site,
             arms,
@@ -66,12 +76,34 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
             stop_asked=lambda: stop.requested,
             dry_run=launch.dry_run,
         )
+        board.status.publish(ControlStatus(phase=Phase.READY))
         # A collection would take several periods. The loop makes no cycles, so nothing piles up.
         gc.collect()
         gc.freeze()
         gc.disable()
         loop.run()
-        return asdict(loop.report(scheduling))
+        # From here on nobody waits for the next tick.
+        notices += latch_fault(launch, loop)
+        for arm in arms.values():
+            if arm.reconnects:
+                notices.append(f"{arm.side} arm: its bus was lost and opened anew ({arm.reconnects} x)")
+        return asdict(replace(loop.report(scheduling), notices=notices, firmware=firmware))
+
+
+def latch_fault(launch: Launch, loop: ControlLoop) -> list[str]:
+    """Leave a latch on every arm that was commanded when a fault came; returns what went wrong with that.
+
+    A run that never powered the arms has nothing to latch: they are as they were before it.
+    """
+    fault = loop.machine.fault
+    if fault is None or not loop.armed:
+        return []
+    arms = [arm for arm in latchable(launch.site) if arm.side not in launch.hosted]
+    try:
+        set_latch(arms, fault, datetime.now(timezone.utc))
+    except OSError as error:
+        return [f"the fault could not be recorded ({error}): the next run will not know of it"]
+    return []
 
 
 if __name__ == "__main__":

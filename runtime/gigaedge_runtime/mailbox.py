@@ -82,6 +82,10 @@ class Order(IntEnum):
     WAIT = 0
     RUN = 1
     STOP = 2
+    HOLD = 3
+    """Power the arms without a policy, and hold where they are."""
+    PARK = 4
+    """Power the arms if they are not, and move them slowly to the park pose."""
 
 
 @dataclass(frozen=True)

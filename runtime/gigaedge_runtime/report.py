@@ -135,6 +135,10 @@ class ControlReport:
     """By side, as last reported by each arm."""
     scheduling: str
     """Of the control process, in words."""
+    firmware: dict[str, str | None] = field(default_factory=dict)
+    """Version by side; None where the arm did not tell."""
+    notices: list[str] = field(default_factory=list)
+    """What a person should know of the arms, one line each."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> ControlReport:

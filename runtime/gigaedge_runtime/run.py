@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from threading import current_thread, main_thread
+from typing import Literal
 
 from gigaedge.clock import monotonic
 from gigaedge.errors import ArmError, CheckFailedError, GigaedgeError, ProcessError
-from gigaedge.site import ArmConfig, CanConfig, Site
+from gigaedge.robot import Side
+from gigaedge.site import Site
 from gigaedge_runtime.children import (
     Child,
     Launch,
@@ -28,12 +31,12 @@ from gigaedge_runtime.children import (
     stop_on_signals,
     wait_until,
 )
+from gigaedge_runtime.hosting import simulated_arms
+from gigaedge_runtime.latch import latchable, refuse_latched, set_latch
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase, PlannerStatus
+from gigaedge_runtime.recovery import recovery_of
 from gigaedge_runtime.report import ControlReport, PolicyReport, RunReport
 from gigaedge_runtime.states import Fault, FaultCode, State
-
-SIM_HOME = (0.0, 1.2, -1.0, 0.0, 0.5, 0.0, 0.03)
-"""Where a simulated arm starts when the site does not say: elbow up, gripper half open; rad, m."""
 
 PROGRESS = 0.5
 """s between two calls of `on_progress`."""
@@ -72,6 +75,7 @@ def run_site(
     *,
     duration: float | None = None,
     dry_run: bool = False,
+    park: bool = False,
     report: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     programs: Programs = Programs(),
@@ -82,29 +86,71 @@ def run_site(
         site: the robot cell.
         duration: counted from when arms, cameras and policy are ready.
         dry_run: read the arms and compute chunks, but neither enable nor command an arm.
+        park: at the end, move the arms slowly to their park poses, unless the run ended at fault or never powered
+            them; a signal (another one, where a signal ended the run) stops that where it is.
         report: also write the report there, as JSON; written after a failed run, too.
         on_progress: called every half second from this thread.
         programs: the children; tests put others in their place.
 
     Raises what a child raised at its start (BundleError, CameraError, ArmError, ...); ArmError, ProcessError
-    or CheckFailedError for a run that ended in `fault`, after the arms were brought to hold.
+    or CheckFailedError for a run that ended in `fault`, after the arms were brought to hold; ArmError for an
+    arm that is still latched from an earlier run, and ConfigError for one without a park pose, before anything
+    is started.
     """
+    if park:
+        site.require_park()
+    if not dry_run:
+        refuse_latched(site)
+
+    def drive(run: _Run) -> None:
+        run.start_arms()
+        run.start_policy()
+        run.watch(duration, on_progress)
+        if park:
+            run.park()
+
+    return _supervise(site, drive, dry_run=dry_run, report=report, programs=programs)
+
+
+def attend_arms(
+    site: Site, order: Literal[Order.HOLD, Order.PARK], *, programs: Programs = Programs()
+) -> RunReport:
+    """Power the arms without a policy and let them hold where they are (HOLD), or park them (PARK).
+
+    Raises ArmError: an arm is absent, latched, cannot be powered or came to fault; ConfigError: no park pose.
+    """
+    if order is Order.PARK:
+        site.require_park()
+    refuse_latched(site)
+
+    def drive(run: _Run) -> None:
+        run.start_arms()
+        run.attend(order)
+
+    return _supervise(site, drive, dry_run=False, report=None, programs=programs)
+
+
+def _supervise(
+    site: Site, drive: Callable[[_Run], None], *, dry_run: bool, report: Path | None, programs: Programs
+) -> RunReport:
+    """Let `drive` drive a run, whatever happens bring it to its end, and say what there is to say of it."""
     stop = StopFlag()
     in_main_thread = current_thread() is main_thread()
     with ExitStack() as stack:
         # Signals come first and go last: from here to the end, Ctrl-C means an orderly end.
         stack.enter_context(stop_on_signals(stop) if in_main_thread else nullcontext())
-        site = stack.enter_context(_simulated_arms(site))
-        run = stack.enter_context(_Run.started(site, dry_run, programs, stop))
+        hosted = tuple(arm.side for arm in site.arms if arm.driver == "sim")
+        site = stack.enter_context(simulated_arms(site))
+        run = stack.enter_context(_Run.started(site, hosted, dry_run, programs, stop))
         error: GigaedgeError | None = None
         try:
-            run.start_policy()
-            run.watch(duration, on_progress)
+            drive(run)
         except GigaedgeError as problem:
             error = problem
         finally:
             run.end()
         error = error or run.failure()
+        run.latch_lost_control(error)
         result = run.report(error)
         if report is not None:
             result.write(report)
@@ -113,31 +159,14 @@ def run_site(
         return result
 
 
-@contextmanager
-def _simulated_arms(site: Site) -> Iterator[Site]:
-    """Host the simulated arms; yields the site as the children see it, where those are on CAN channels."""
-    with ExitStack() as stack:
-        arms: list[ArmConfig] = []
-        for arm in site.arms:
-            if arm.driver == "sim":
-                from gigaedge_runtime.devices.sim_piper import SimulatedPiper
-
-                channel = f"gigaedge-{os.getpid()}-{arm.side}"
-                simulated = SimulatedPiper(channel, arm.home or SIM_HOME)
-                simulated.start()
-                stack.callback(simulated.stop)
-                can = CanConfig(interface="gigaedge-sim", channel=channel)
-                arms.append(ArmConfig(side=arm.side, driver="piper", can=can))
-            else:
-                arms.append(arm)
-        yield site.model_copy(update={"arms": tuple(arms)})
-
-
 class _Run:
     """Shared memory, lifelines and children of one run."""
 
-    def __init__(self, site: Site, dry_run: bool, programs: Programs, stop: StopFlag) -> None:
+    def __init__(
+        self, site: Site, hosted: tuple[Side, ...], dry_run: bool, programs: Programs, stop: StopFlag
+    ) -> None:
         self._site = site
+        self._hosted = hosted
         self._dry_run = dry_run
         self._programs = programs
         self._stop = stop
@@ -158,9 +187,11 @@ class _Run:
 
     @classmethod
     @contextmanager
-    def started(cls, site: Site, dry_run: bool, programs: Programs, stop: StopFlag) -> Iterator[_Run]:
+    def started(
+        cls, site: Site, hosted: tuple[Side, ...], dry_run: bool, programs: Programs, stop: StopFlag
+    ) -> Iterator[_Run]:
         """A run whose control process is being started; leaving ends everything that is left."""
-        run = cls(site, dry_run, programs, stop)
+        run = cls(site, hosted, dry_run, programs, stop)
         try:
             run._control = run._child("control", programs.control, run._policy_read)
             yield run
@@ -172,10 +203,14 @@ class _Run:
             # The mapping goes now, not when the last traceback that mentions this run does.
             del run._board
 
-    def start_policy(self) -> None:
-        """Wait for the arms, then start the policy and wait for it. Raises what a child ended with."""
+    def start_arms(self) -> None:
+        """Wait for the arms. Raises what control ended with."""
         timeout = self._site.timing.startup_timeout
         self._await(lambda: self._status().phase >= Phase.READY, timeout, "the arms did not connect")
+
+    def start_policy(self) -> None:
+        """Start the policy and wait for it. Raises what a child ended with."""
+        timeout = self._site.timing.startup_timeout
         if self._stop.requested:
             return
         self._policy = self._child("policy", self._programs.policy, self._policy_write)
@@ -202,6 +237,26 @@ class _Run:
                 on_progress(Progress(elapsed, self._status(), self._planner()))
             wait_until(lambda: self._stop.requested, _POLL, _POLL)
 
+    def attend(self, order: Order) -> None:
+        """Without a policy: order the arms to hold or to park, and wait until they do. Raises as `watch`."""
+        self._began = monotonic()
+        wanted = State.PARKED if order is Order.PARK else State.HOLD
+        self._bring_to(order, wanted, self._stop.times)
+
+    def park(self) -> None:
+        """Order powered arms to their park poses, and wait until they stand there. Raises as `watch`."""
+        if self._status().sends:
+            self._bring_to(Order.PARK, State.PARKED, self._stop.times)
+
+    def _bring_to(self, order: Order, wanted: State, signals: int) -> None:
+        self._board.order.give(order)
+        while self._stop.times <= signals:
+            status = self._status()
+            self._check(status)
+            if status.state is wanted and status.settled:
+                return
+            wait_until(lambda: self._stop.times > signals, _POLL, _POLL)
+
     def end(self) -> None:
         """Order an end and wait for it: control first, it needs the arms to come to rest."""
         self._ended = monotonic()
@@ -221,6 +276,16 @@ class _Run:
                 return error
         fault = self._status().fault
         return self._error_of(fault) if fault else None
+
+    def latch_lost_control(self, error: GigaedgeError | None) -> None:
+        """Leave a latch where control, which else does that, ended without a word over powered arms."""
+        status = self._status()
+        if self._control.report() is not None or not status.sends:
+            return
+        fault = status.fault or Fault(FaultCode.CONTROL, str(error or "the control process ended by itself"))
+        arms = [arm for arm in latchable(self._site) if arm.side not in self._hosted]
+        with suppress(OSError):  # control's death is what is reported, disk or no disk
+            set_latch(arms, fault, datetime.now(timezone.utc))
 
     def report(self, error: GigaedgeError | None) -> RunReport:
         """What there is to say of an ended run."""
@@ -268,7 +333,8 @@ class _Run:
             error = self._policy.error() if self._policy else None
             return self._with_arms(error or ProcessError(fault.text))
         kind = CheckFailedError if fault.code is FaultCode.NON_FINITE else ArmError
-        return self._with_arms(kind(fault.text))
+        short = recovery_of(fault.code).short
+        return self._with_arms(kind(fault.text), "the arms hold" + (f"; {short}" if short else ""))
 
     def _with_arms(self, error: GigaedgeError, how: str = "the arms hold") -> GigaedgeError:
         """The error, with what the arms do now if they were commanded at all."""
@@ -304,6 +370,7 @@ class _Run:
             policy=lifeline,
             outcome=memory_file(f"gigaedge-{name}-outcome"),
             dry_run=self._dry_run,
+            hosted=self._hosted,
         )
         child = Child(name, command, launch)
         self._children.append(child)

@@ -1,14 +1,18 @@
 """What the arms are doing and why: the state machine of a run, free of time-keeping, devices and arithmetic.
 
     disarmed --> approach --> running <--> hold      hold --> approach when the next chunk starts far away
-        any of them --> stopped                      asked to stop: decelerate, hold, end
-        any of them --> fault                        latched: decelerate, hold; a person looks into it
+    any of these, once armed --> parking --> parked  asked to park: slowly to the park pose; stands, powered
+    any of these but parked --> stopped              asked to stop: decelerate, hold, end
+    any of these --> fault                           latched: decelerate, hold; a person looks into it
+
+Nothing leads out of `parked`, `stopped` and `fault` but a fault: what comes next is another run.
 
 `Machine.step` takes what one tick saw and says which state the tick is in; it never raises.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -31,11 +35,20 @@ class State(IntEnum):
     """Asked to end: slowing down, then standing, powered."""
     FAULT = 5
     """Latched: slowing down, then standing, powered."""
+    PARKING = 6
+    """Moving slowly to the park pose."""
+    PARKED = 7
+    """Standing at the park pose, powered."""
+
+    @property
+    def follows(self) -> bool:
+        """True where a chunk moves the arms."""
+        return self in (State.APPROACH, State.RUNNING)
 
     @property
     def moves(self) -> bool:
-        """True where a chunk moves the arms."""
-        return self in (State.APPROACH, State.RUNNING)
+        """True where the command goes somewhere; in every other state it comes to rest."""
+        return self.follows or self is State.PARKING
 
 
 class FaultCode(IntEnum):
@@ -45,7 +58,7 @@ class FaultCode(IntEnum):
     NON_FINITE = 1
     """A chunk holds NaN or infinity."""
     ARM = 2
-    """An arm reports that it cannot be commanded."""
+    """An arm reports that it cannot be commanded, for a reason without a code of its own."""
     POWER = 3
     """An arm lost the power of its motors."""
     FEEDBACK = 4
@@ -57,7 +70,23 @@ class FaultCode(IntEnum):
     TRACKING = 7
     """An arm is further from its command than `limits.tracking_error`."""
     APPROACH = 8
-    """The first target was not reached within `timing.approach_timeout`."""
+    """The first target, or the park pose, was not reached within `timing.approach_timeout`."""
+    ESTOP = 9
+    """An arm's emergency stop."""
+    TEACH = 10
+    """Teach mode: the button on an arm, or a person guiding it."""
+    COLLISION = 11
+    """An arm felt a collision, or a joint stalls."""
+    JOINT = 12
+    """A joint or the gripper reports an error, or the arm stands beyond a joint limit."""
+    TEMPERATURE = 13
+    """A motor or a driver is too hot."""
+    MODE = 14
+    """An arm left CAN control by itself."""
+    BUS = 15
+    """The CAN interface itself is in an error state, off or gone."""
+    CONTROL = 16
+    """The control process died or hangs; only the supervisor can say so."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +105,8 @@ class Thresholds:
     resume_tolerance: float
     """rad; largest distance of the due target from the measured pose at which a fresh chunk is followed."""
     approach_tolerance: float
-    """rad; distance of the due target from the commanded pose at which an approach has arrived."""
+    """rad; distance of the due target from the commanded pose at which an approach has arrived;
+    of the measured from the park pose at which the arms are parked."""
     approach_timeout: float
     """s."""
 
@@ -92,6 +122,12 @@ class Seen:
     armed: bool = False
     """The arms are enabled and may be commanded."""
     fault: Fault | None = None
+    park: bool = False
+    """Someone asked for the park pose."""
+    at_park: bool = False
+    """The command has arrived at the park pose."""
+    from_park: float = math.inf
+    """Largest distance of any joint from the measured to the park pose, rad."""
     due: bool = False
     """The newest chunk has an action for now."""
     chunk: int = 0
@@ -132,13 +168,23 @@ class Machine:
             return self.state
         if seen.fault is not None:
             return self._latch(seen.now, seen.fault)
-        if self.state is State.STOPPED:
+        if self.state in (State.STOPPED, State.PARKED):
             return self.state
         if seen.stop:
             self._enter(seen.now, State.STOPPED, "asked to stop")
+        elif self.state is State.PARKING:
+            self._try_to_park(seen)
+        elif seen.armed and seen.park:
+            self._enter(seen.now, State.PARKING, "asked to park")
         elif seen.armed:
             self._follow(seen)
         return self.state
+
+    def _try_to_park(self, seen: Seen) -> None:
+        if seen.at_park and seen.from_park <= self.thresholds.approach_tolerance:
+            self._enter(seen.now, State.PARKED, "arrived at the park pose")
+        elif seen.now - self._since > self.thresholds.approach_timeout:
+            self._latch(seen.now, Fault(FaultCode.APPROACH, self._late("park pose", seen.from_park)))
 
     def _follow(self, seen: Seen) -> None:
         if self.state is State.DISARMED:
@@ -175,11 +221,13 @@ class Machine:
             # A policy that plans a swift motion from wherever the arm is would outrun an approach for ever.
             self._enter(seen.now, State.RUNNING, f"chunk {seen.chunk} starts near the measured pose")
         elif seen.now - self._since > self.thresholds.approach_timeout:
-            text = (
-                f"the target was not reached within approach_timeout {self.thresholds.approach_timeout:g} s; "
-                f"it is {seen.from_measured:.3f} rad away"
-            )
-            self._latch(seen.now, Fault(FaultCode.APPROACH, text))
+            self._latch(seen.now, Fault(FaultCode.APPROACH, self._late("target", seen.from_measured)))
+
+    def _late(self, what: str, distance: float) -> str:
+        return (
+            f"the {what} was not reached within approach_timeout {self.thresholds.approach_timeout:g} s; "
+            f"it is {distance:.3f} rad away"
+        )
 
     def _latch(self, now: float, fault: Fault) -> State:
         self.fault = fault

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from gigaedge.errors import ArmError
+from gigaedge.errors import ArmError, ConfigError
 from gigaedge.robot import ARM_DIM, CAMERA_ROLES, ROBOT_DIM, SIDES, Side, arm_slice
 from gigaedge.site import Site
 from gigaedge_runtime.control import SETTLING, ControlLoop
@@ -45,6 +45,8 @@ class FakeArm:
     refuse: int = 0
     blocked: bool = False
     enable_error: str | None = None
+    code: FaultCode = FaultCode.ARM
+    reconnects: int = 0
 
     def connect(self) -> None:
         raise AssertionError("the loop gets connected arms")
@@ -59,7 +61,11 @@ class FakeArm:
         if self.target is not None and not self.blocked:
             self.pose += 0.3 * (self.target - self.pose)
         stamp = self.now() if self.stamp is None else self.stamp
-        return ArmState(self.pose[:6].copy(), float(self.pose[6]), stamp, self.enabled, self.fault)
+        return ArmState(self.pose[:6].copy(), float(self.pose[6]), stamp, self.enabled, self.fault, self.code)
+
+    def reconnect(self) -> None:
+        self.reconnects += 1
+        self.enabled = False
 
     def send(self, joints: NDArray[np.float64], gripper: float) -> bool:
         assert self.enabled
@@ -79,18 +85,29 @@ class FakeArm:
 class Cell:
     """A loop with two fake arms, in fake time."""
 
-    def __init__(self, *, absent: bool = False, dry_run: bool = False, **sections: object) -> None:
+    def __init__(
+        self,
+        *,
+        absent: bool = False,
+        dry_run: bool = False,
+        parks: tuple[NDArray[np.float64] | None, NDArray[np.float64] | None] = (None, None),
+        **sections: object,
+    ) -> None:
         self.now = 100.0
         self.policy = self.supervisor = True
         self.signal = False
         self.fd = Board.create()
         self.board = Board(self.fd)
         right = {"driver": "absent", "pose": tuple(HOME)} if absent else {"driver": "sim"}
+        left_park, right_park = (None if park is None else tuple(park) for park in parks)
         self.site = Site.model_validate(
             {
                 "bundle": Path("bundle"),
                 "cameras": [{"role": role, "driver": "sim"} for role in CAMERA_ROLES],
-                "arms": [{"side": "left", "driver": "sim"}, {"side": "right", **right}],
+                "arms": [
+                    {"side": "left", "driver": "sim", "park": left_park},
+                    {"side": "right", **right, "park": right_park},
+                ],
                 **sections,
             }
         )
@@ -284,6 +301,15 @@ def test_before_it_is_enabled_an_arms_fault_is_its_own_affair(cell: Cell) -> Non
     cell.arms["left"].fault = "standby"
     cell.run(0.1)
     assert cell.state is State.DISARMED
+
+
+@pytest.mark.parametrize("code", [FaultCode.ESTOP, FaultCode.TEACH, FaultCode.COLLISION, FaultCode.BUS])
+def test_the_kind_of_an_arms_fault_is_kept(cell: Cell, code: FaultCode) -> None:
+    cell.start()
+    cell.arms["left"].fault, cell.arms["left"].code = "something", code
+    cell.run(PERIOD)
+    assert cell.status.fault is not None
+    assert cell.status.fault.code is code, "in the very next tick"
 
 
 def test_lost_power_latches(cell: Cell) -> None:
@@ -488,6 +514,169 @@ def test_an_absent_arm_stays_at_its_pose_and_counts_nowhere() -> None:
         "left_gripper"
     }
     os.close(cell.fd)
+
+
+PARK = np.array([0.4, 0.5, -0.6, 0.0, 0.3, 0.0, 0.0])
+
+
+@pytest.fixture
+def parking() -> Iterator[Cell]:
+    cell = Cell(parks=(PARK, HOME))
+    yield cell
+    os.close(cell.fd)
+
+
+def test_a_running_cell_is_parked_slowly_and_stays_there(parking: Cell) -> None:
+    parking.start(slope=0.5)
+    parking.run(0.4)
+    parking.commands.clear()
+    parking.board.order.give(Order.PARK)
+    parking.run(PERIOD)
+    assert parking.state is State.PARKING
+    parking.policy = False
+    parking.run(4.0)
+    assert parking.state is State.PARKED, "a policy that ends meanwhile is none of its business"
+    np.testing.assert_allclose(parking.arms["left"].pose, PARK, atol=2e-3)
+    np.testing.assert_allclose(parking.arms["right"].pose, HOME, atol=2e-3)
+    braking = 0.4 + 10.0 * PERIOD
+    assert speeds(parking.commands)[20:].max() <= 0.4 + 1e-9
+    assert speeds(parking.commands).max() <= 0.5 + braking
+    assert all(arm.enabled for arm in parking.arms.values())
+    parking.board.order.give(Order.RUN)
+    parking.policy = True
+    parking.publish()
+    assert parking.run(0.1)
+    assert parking.state is State.PARKED, "what comes next is another run"
+    parking.board.order.give(Order.STOP)
+    assert not parking.run(1.0)
+    assert parking.state is State.PARKED
+    assert [change.state for change in parking.loop.report("").states][-2:] == ["parking", "parked"]
+
+
+def test_arms_are_parked_without_a_policy(parking: Cell) -> None:
+    parking.board.order.give(Order.PARK)
+    parking.run(4.0)
+    assert parking.state is State.PARKED
+    assert parking.loop.report("").chunks == []
+
+
+def test_a_stop_ends_parking_where_it_is(parking: Cell) -> None:
+    parking.board.order.give(Order.PARK)
+    parking.run(0.5)
+    assert parking.state is State.PARKING
+    parking.signal = True
+    assert not parking.run(2.0)
+    assert parking.state is State.STOPPED
+    assert np.abs(parking.arms["left"].pose - PARK).max() > 0.1
+
+
+def test_a_fault_ends_parking(parking: Cell) -> None:
+    parking.board.order.give(Order.PARK)
+    parking.run(0.5)
+    parking.arms["right"].fault = "collision"
+    parking.run(0.5)
+    assert parking.state is State.FAULT
+    assert parking.status.at_rest
+
+
+def test_an_arm_that_does_not_get_to_its_park_pose_latches() -> None:
+    cell = Cell(parks=(PARK, HOME), timing={"approach_timeout": 1.5}, limits={"approach_velocity": 0.1})
+    cell.board.order.give(Order.PARK)
+    cell.run(2.0)
+    assert cell.status.fault is not None
+    assert cell.status.fault.code is FaultCode.APPROACH
+    assert cell.status.fault.text.startswith(
+        "the park pose was not reached within approach_timeout 1.5 s; it is"
+    )
+    os.close(cell.fd)
+
+
+def test_without_a_park_pose_an_order_to_park_only_holds(cell: Cell) -> None:
+    cell.board.order.give(Order.PARK)
+    cell.run(0.5)
+    assert cell.state is State.HOLD
+    np.testing.assert_array_equal(cell.commands[-1], START)
+
+
+def test_an_absent_arm_is_parked_at_its_pose() -> None:
+    cell = Cell(absent=True, parks=(PARK, None))
+    cell.board.order.give(Order.PARK)
+    cell.run(4.0)
+    assert cell.state is State.PARKED
+    np.testing.assert_array_equal(cell.commands[-1][arm_slice("right")], HOME)
+    os.close(cell.fd)
+
+
+def test_a_park_pose_beyond_the_limits_is_refused() -> None:
+    beyond = PARK.copy()
+    beyond[1] = -0.2
+    with pytest.raises(
+        ConfigError, match=r"arms\[1\].park: right_joint_2 is -0.2, outside its limits 0..3.14"
+    ):
+        Cell(parks=(PARK, beyond))
+
+
+def test_an_order_to_hold_powers_the_arms_where_they_are(cell: Cell) -> None:
+    cell.board.order.give(Order.HOLD)
+    cell.run(0.6)
+    assert cell.state is State.HOLD
+    assert cell.status.settled
+    np.testing.assert_array_equal(cell.commands[-1], START)
+    assert all(arm.enabled for arm in cell.arms.values())
+
+
+def test_arms_that_stand_where_the_other_is_parked_are_not_powered() -> None:
+    folded = np.array([0.9, 0.5, -0.6, 0.0, 0.3, 0.0, 0.0])
+    cell = Cell(parks=(folded, HOME))
+    cell.arms["left"].pose, cell.arms["right"].pose = HOME.copy(), folded.copy()
+    cell.board.order.give(Order.RUN)
+    cell.publish()
+    with pytest.raises(ArmError, match="the left and the right arm seem to be swapped"):
+        cell.run(0.1)
+    assert not any(arm.enabled for arm in cell.arms.values())
+    os.close(cell.fd)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_an_arm_that_is_silent_before_it_is_commanded_is_waited_for(dry_run: bool) -> None:
+    cell = Cell(dry_run=dry_run)
+    cell.run(0.05)
+    cell.arms["left"].stamp = cell.now
+    cell.run(0.1)
+    cell.board.order.give(Order.RUN)
+    cell.publish()
+    cell.run(0.3)
+    assert cell.arms["left"].reconnects == 0, "a short gap mends itself"
+    cell.run(0.4)
+    assert cell.state is State.DISARMED
+    assert cell.arms["left"].reconnects > 0
+    assert cell.arms["right"].reconnects == 0
+    assert not any(arm.enabled for arm in cell.arms.values()), "an arm that is not heard is not powered"
+    cell.arms["left"].stamp = None
+    cell.publish()
+    cell.run(0.1)
+    assert cell.state is (State.DISARMED if dry_run else State.RUNNING)
+    os.close(cell.fd)
+
+
+def test_an_arm_that_stays_silent_before_it_is_commanded_ends_the_run() -> None:
+    cell = Cell(timing={"startup_timeout": 2.0})
+    cell.run(0.05)
+    cell.arms["left"].stamp = cell.now
+    cell.run(2.1)
+    assert cell.status.fault is not None
+    assert cell.status.fault.text.startswith(
+        "left arm: no feedback for 2 s, nor when its bus was opened anew"
+    )
+    os.close(cell.fd)
+
+
+def test_a_commanded_arm_is_not_reconnected(cell: Cell) -> None:
+    cell.start()
+    cell.arms["left"].stamp = cell.now
+    cell.run(2.0)
+    assert cell.state is State.FAULT
+    assert cell.arms["left"].reconnects == 0
 
 
 def test_a_target_beyond_the_limits_is_reached_as_far_as_they_allow(cell: Cell) -> None:

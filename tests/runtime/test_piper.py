@@ -20,6 +20,7 @@ from gigaedge.errors import ArmError
 from gigaedge.robot import Side
 from gigaedge.site import CanConfig
 from gigaedge_runtime.devices import Arm
+from gigaedge_runtime.devices.can_state import CanState
 from gigaedge_runtime.devices.piper import (
     PiperArm,
     gripper_from_sdk,
@@ -27,10 +28,13 @@ from gigaedge_runtime.devices.piper import (
     joints_from_sdk,
     joints_to_sdk,
 )
-from gigaedge_runtime.devices.piper_faults import PiperStatus, describe_faults
+from gigaedge_runtime.devices.piper_faults import _FIRST as FIRST
+from gigaedge_runtime.devices.piper_faults import PiperStatus, describe_faults, gravest
 from gigaedge_runtime.devices.piper_link import PiperLink
 from gigaedge_runtime.devices.sim_bus import INTERFACE
+from gigaedge_runtime.devices.sim_frames import LimitReply
 from gigaedge_runtime.devices.sim_piper import SimulatedPiper
+from gigaedge_runtime.states import FaultCode
 
 HOME = (0.1, 0.9, -0.8, 0.2, 0.5, -0.1, 0.03)
 FALL_COMMANDS = (0x150,)
@@ -604,3 +608,249 @@ def test_the_arm_may_live_in_another_process(other_process: tuple[subprocess.Pop
         assert wait(lambda: not arm.send(goal, 0.04))
     finally:
         arm.close()
+
+
+# Health: what is lost, seen by kind and at once
+
+
+@pytest.mark.parametrize("lost", [0x2A5, 0x2A6, 0x2A7])
+def test_one_of_three_joint_frames_lost_is_named(enabled: tuple[SimulatedPiper, PiperArm], lost: int) -> None:
+    sim, arm = enabled
+    sim.mute(lost)
+    assert wait(lambda: arm.read().fault == f"feedback {lost:#x} stopped")
+    state = arm.read()
+    assert state.code is FaultCode.FEEDBACK
+    stamp = state.stamp
+    time.sleep(0.05)
+    assert arm.read().stamp == stamp, "and the pose is as old as its oldest part"
+    sim.mute()
+    assert wait(lambda: arm.read().fault is None)
+
+
+def test_joint_frames_are_counted_so_that_a_stall_loses_none(
+    enabled: tuple[SimulatedPiper, PiperArm],
+) -> None:
+    sim, arm = enabled
+    sim.silence()
+    time.sleep(0.3)
+    assert arm.read().fault is None, "silence is judged by its age, by whoever reads"
+    sim.silence(False)
+    for _ in range(100):
+        assert arm.read().fault is None
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (SimulatedPiper.press_estop, FaultCode.ESTOP),
+        (lambda sim: sim.set_teach(True), FaultCode.TEACH),
+        (lambda sim: sim.set_error(status=7), FaultCode.COLLISION),
+        (lambda sim: sim.set_error(status=14), FaultCode.TEMPERATURE),
+        (lambda sim: sim.set_error(status=0x42), FaultCode.ARM),
+        (lambda sim: sim.set_error(code=0x0004), FaultCode.JOINT),
+        (lambda sim: sim.set_error(joint=4, driver_bits=1 << 7), FaultCode.COLLISION),
+        (SimulatedPiper.power_cycle, FaultCode.POWER),
+    ],
+)
+def test_a_fault_has_a_kind(
+    enabled: tuple[SimulatedPiper, PiperArm], fault: Callable[[SimulatedPiper], None], code: FaultCode
+) -> None:
+    sim, arm = enabled
+    fault(sim)
+    assert wait(lambda: arm.read().code is code)
+
+
+def test_of_several_faults_the_cause_counts() -> None:
+    power, stop, mode = (FaultCode.POWER, "a"), (FaultCode.ESTOP, "b"), (FaultCode.MODE, "c")
+    assert gravest([mode, power, stop]) is FaultCode.ESTOP
+    assert gravest([mode, power]) is FaultCode.POWER
+    assert gravest([]) is FaultCode.NONE
+    assert {gravest([(code, "")]) for code in FaultCode if code in FIRST} == set(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [("press_estop", FaultCode.ESTOP), ("set_teach", FaultCode.TEACH)],
+)
+def test_stop_and_teach_are_seen_with_the_frame_that_says_so(
+    enabled: tuple[SimulatedPiper, PiperArm],
+    what: str,
+    code: FaultCode,
+    record_property: Callable[[str, object], None],
+) -> None:
+    sim, arm = enabled
+    took = []
+    for _ in range(10):
+        begin = time.monotonic()
+        sim.press_estop() if what == "press_estop" else sim.set_teach(True)
+        assert wait_finely(lambda: arm.read().code is code)
+        took.append(1e3 * (time.monotonic() - begin))
+        # Free it, as a person would; the arm stays the same object.
+        sim.set_teach(False)
+        sim.release_estop()
+        assert wait_finely(lambda: arm.read().code is not code)
+    record_property(f"{what}_ms", [round(value, 2) for value in took])
+    # One feedback period of 5 ms and what this computer adds; a loaded one adds a lot to some of them.
+    assert min(took) < 10.0
+
+
+def wait_finely(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 5.0
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.0002)
+    return True
+
+
+def test_a_can_interface_in_an_error_state_is_a_fault(
+    enabled: tuple[SimulatedPiper, PiperArm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, arm = enabled
+
+    class Watch:
+        latest: CanState | None = CanState("BUS-OFF")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(arm, "_watch", Watch())
+    state = arm.read()
+    assert (state.fault, state.code) == ("the CAN interface is BUS-OFF", FaultCode.BUS)
+    Watch.latest = None
+    assert arm.read().fault is None
+    Watch.latest = CanState("ERROR-ACTIVE")
+    assert arm.read().fault is None
+    report = arm.inspect()
+    assert report is not None
+    assert report.bus == "ERROR-ACTIVE"
+
+
+# Reconnecting
+
+
+def test_a_replugged_arm_comes_back_unarmed(enabled: tuple[SimulatedPiper, PiperArm]) -> None:
+    sim, arm = enabled
+    goal = joints(0.2, 0.8, -0.7, 0.1, 0.4, 0.0)
+    pose = arm.read().joints
+    sim.unplug()
+    assert wait(lambda: not arm.send(goal, 0.03))
+    begin = time.monotonic()
+    arm.reconnect()
+    arm.reconnect()
+    lost = arm.read()
+    assert time.monotonic() - begin < 0.1, "the other arm's tick does not wait for this one"
+    assert (lost.fault, lost.code) == ("the bus is being opened anew", FaultCode.BUS)
+    assert not lost.enabled
+    np.testing.assert_allclose(lost.joints, pose, atol=1e-3)
+    assert arm.inspect() is None
+    with pytest.raises(ArmError, match="is not enabled"):
+        arm.send(goal, 0.03)
+    with pytest.raises(ArmError, match="its bus is being opened anew; check the cable"):
+        arm.enable()
+    time.sleep(0.7)
+    assert arm.read().stamp == lost.stamp, "there is nothing to open yet"
+    sim.unplug(False)
+    assert wait(lambda: arm.read().fault is None)
+    assert arm.reconnects == 1
+    assert sim.enabled, "the adapter was pulled, not the arm's supply: it holds"
+    told = sim.received[0x155]
+    with pytest.raises(ArmError, match="is not enabled"):
+        arm.send(goal, 0.03)
+    assert sim.received[0x155] == told
+    arm.enable()
+    assert arm.send(goal, 0.03)
+    assert wait(lambda: bool(np.allclose(arm.read().joints, goal, atol=2e-3)))
+
+
+def test_an_arm_may_be_closed_while_it_is_reconnected(enabled: tuple[SimulatedPiper, PiperArm]) -> None:
+    sim, arm = enabled
+    sim.unplug()
+    arm.reconnect()
+    arm.close()
+    arm.close()
+    sim.unplug(False)
+    assert wait(lambda: connects(arm))
+
+
+def connects(arm: PiperArm) -> bool:
+    try:
+        arm.connect()
+    except ArmError:
+        return False
+    return True
+
+
+# Firmware
+
+
+def test_the_firmwares_own_limits_are_read_joint_by_joint(pair: tuple[SimulatedPiper, PiperArm]) -> None:
+    sim, arm = pair
+    sim.set_limits(3, LimitReply(low=-1000, high=-50, speed=1500, acceleration=2500))
+    arm.connect()
+    limits = arm.firmware_limits()
+    assert limits is not None
+    degrees = [round(math.degrees(value), 3) for value in limits.position_max]
+    assert degrees == [150, 180, -5, 100, 70, 120]
+    assert [round(math.degrees(value), 3) for value in limits.position_min] == [
+        -150,
+        0,
+        -100,
+        -100,
+        -70,
+        -120,
+    ]
+    assert limits.velocity == (3.0, 3.0, 1.5, 3.0, 3.0, 3.0)
+    assert limits.acceleration == (5.0, 5.0, 2.5, 5.0, 5.0, 5.0)
+    assert sim.received[0x472] == 12, "the SDK's own questions were enough"
+
+
+def test_what_was_not_answered_is_asked_again(pair: tuple[SimulatedPiper, PiperArm]) -> None:
+    sim, arm = pair
+    sim.mute(0x47C)
+    arm.connect()
+    threading.Timer(0.2, sim.mute).start()
+    limits = arm.firmware_limits()
+    assert limits is not None
+    assert limits.acceleration == (5.0,) * 6
+    assert sim.received[0x472] > 12
+
+
+def test_firmware_that_does_not_answer_is_waited_for_a_second(pair: tuple[SimulatedPiper, PiperArm]) -> None:
+    sim, arm = pair
+    sim.mute(0x473)
+    arm.connect()
+    begin = time.monotonic()
+    assert arm.firmware_limits() is None
+    assert 0.9 < time.monotonic() - begin < 3.0
+
+
+def test_the_arm_tells_everything_of_itself(enabled: tuple[SimulatedPiper, PiperArm]) -> None:
+    sim, arm = enabled
+    arm.inspect()
+    time.sleep(0.3)
+    report = arm.inspect()
+    assert report is not None
+    assert (report.side, report.channel, report.firmware) == ("left", sim.channel, "S-V1.8-6")
+    assert (report.control_mode, report.faults) == ("CAN control", ())
+    assert report.powered == (True,) * 7
+    np.testing.assert_allclose(report.joints, HOME[:6], atol=1e-3)
+    assert report.gripper == pytest.approx(HOME[6], abs=1e-4)
+    assert report.voltages == (24.0,) * 6
+    assert report.motor_temperatures == (32,) * 6
+    assert report.driver_temperatures == (35,) * 6
+    assert (report.bus, report.adapter) == (None, None)
+    rates = {frame.kind: frame.rate for frame in report.frames}
+    assert 100 < rates["joints"] < 250
+    assert 20 < rates["drivers"] < 60
+    assert all(frame.age < 1.0 for frame in report.frames)
+    sim.set_error(joint=2, driver_bits=1 << 1)
+    assert wait(lambda: bool(arm.inspect().faults))  # type: ignore[union-attr]
+    assert arm.inspect().faults == ((FaultCode.TEMPERATURE, "joint 2: motor too hot"),)  # type: ignore[union-attr]
+
+
+def test_another_adapter_than_the_sites_is_refused_before_the_bus_is_opened() -> None:
+    arm = PiperArm("left", CanConfig(channel="can_nowhere", adapter="A1"))
+    with pytest.raises(ArmError, match="expected the CAN adapter with serial number A1, found none"):
+        arm.connect()

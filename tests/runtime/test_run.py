@@ -18,13 +18,22 @@ import numpy as np
 import pytest
 import yaml
 
-from gigaedge.errors import ArmError, BundleError, CameraError, CheckFailedError, ProcessError
+from gigaedge.errors import (
+    ArmError,
+    BundleError,
+    CameraError,
+    CheckFailedError,
+    ConfigError,
+    ProcessError,
+)
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge.site import Site, load_site
 from gigaedge_runtime.children import python_module, wait_until
 from gigaedge_runtime.devices.sim_piper import SimulatedPiper
+from gigaedge_runtime.latch import clear_latch, read_latch
+from gigaedge_runtime.mailbox import Order
 from gigaedge_runtime.report import RunReport
-from gigaedge_runtime.run import Programs, Progress, run_site
+from gigaedge_runtime.run import Programs, Progress, attend_arms, run_site
 from gigaedge_runtime.states import State
 
 HERE = Path(__file__).parent
@@ -60,12 +69,13 @@ class Watch:
     right: SimulatedPiper
     samples: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
 
-    def data(self, **sections: Any) -> dict[str, Any]:
+    def data(self, park: tuple[float, ...] | None = None, **sections: Any) -> dict[str, Any]:
         can = {"interface": "gigaedge-sim"}
+        pose = {"park": list(park)} if park else {}
         return site_data(
             [
-                {"side": "left", "driver": "piper", "can": {**can, "channel": self.left.channel}},
-                {"side": "right", "driver": "piper", "can": {**can, "channel": self.right.channel}},
+                {"side": "left", "driver": "piper", "can": {**can, "channel": self.left.channel}, **pose},
+                {"side": "right", "driver": "piper", "can": {**can, "channel": self.right.channel}, **pose},
             ],
             **sections,
         )
@@ -316,7 +326,126 @@ def test_an_emergency_stop_of_one_arm_stops_both(watch: Watch, tmp_path: Path) -
     assert np.abs(np.diff(still, axis=0)).max() < 1e-4, "the other arm stands within 0.3 s"
     assert watch.left.enabled
     assert watch.left.power_cuts == watch.right.power_cuts == 0
-    assert json.loads((tmp_path / "r.json").read_text())["control"]["fault_code"] == "arm"
+    assert json.loads((tmp_path / "r.json").read_text())["control"]["fault_code"] == "estop"
+    # The fault outlives the run, on both arms, though only one was stopped.
+    site = watch.site()
+    for arm in site.arms:
+        latch = read_latch(arm)
+        assert latch is not None
+        assert (latch.code, latch.text) == ("estop", "right arm: emergency stop")
+    watch.right.release_estop()
+    for attempt in (
+        lambda: run_site(site, duration=1, programs=programs()),
+        lambda: attend_arms(site, Order.HOLD),
+    ):
+        with pytest.raises(
+            ArmError, match=r"left arm on .*: latched since .*: right arm: emergency stop; see"
+        ):
+            attempt()
+    assert run_site(site, duration=0.5, dry_run=True, programs=programs()).error is None, "looking is allowed"
+    for arm in site.arms:
+        clear_latch(arm)
+    assert run_site(site, duration=0.5, programs=programs()).error is None
+
+
+def test_an_end_at_the_park_pose(watch: Watch) -> None:
+    park = (-1.7, 1.0, -0.8, 0.0, 0.3, 0.0, 0.0)
+    result = run_site(watch.site(park=park), duration=2.0, park=True, programs=programs())
+    assert (result.ended_by, result.error) == ("duration", None)
+    assert result.control is not None
+    assert [change.state for change in result.control.states][-2:] == ["parking", "parked"]
+    for arm in (watch.left, watch.right):
+        assert arm.joints == pytest.approx(park[:6], abs=2e-3)
+        assert arm.gripper == pytest.approx(park[6], abs=1e-3)
+    watch.assert_standing()
+
+
+def test_who_asks_twice_does_not_wait_for_the_parking(watch: Watch) -> None:
+    park = (1.5, 1.0, -0.8, 0.0, 0.3, 0.0, 0.0)
+    asked: list[float] = []
+
+    def ask() -> None:
+        wait_until(lambda: bool(asked), 60)
+        wait_until(lambda: watch.left.joints[1] < HOME[1] - 0.05, 20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def first(progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        asked.append(time.monotonic())
+
+    second = threading.Thread(target=ask)
+    second.start()
+    result = run_site(
+        watch.site(park=park),
+        duration=20,
+        park=True,
+        on_progress=when(running, first),
+        programs=programs(),
+    )
+    second.join()
+    assert result.ended_by == "signal"
+    assert result.control is not None
+    assert [change.state for change in result.control.states][-2:] == ["parking", "stopped"]
+    watch.assert_standing()
+    assert watch.left.joints[0] < park[0] - 0.5
+
+
+def test_parking_needs_a_pose_before_anything_begins(watch: Watch) -> None:
+    with pytest.raises(ConfigError, match=r"arms\[0\].park: the left arm has no park pose"):
+        run_site(watch.site(), duration=1, park=True, programs=programs())
+    with pytest.raises(ConfigError, match=r"arms\[0\].park"):
+        attend_arms(watch.site(), Order.PARK)
+    assert watch.left.received[0x471] == 0
+
+
+def test_arms_are_powered_and_parked_without_a_policy(watch: Watch) -> None:
+    park = (-1.8, 1.0, -0.8, 0.0, 0.3, 0.0, 0.0)
+    held = attend_arms(watch.site(park=park), Order.HOLD)
+    assert held.control is not None
+    assert [change.state for change in held.control.states] == ["hold", "stopped"]
+    assert watch.left.joints == pytest.approx(HOME[:6], abs=1e-3)
+    watch.assert_standing()
+    parked = attend_arms(watch.site(park=park), Order.PARK)
+    assert parked.control is not None
+    assert [change.state for change in parked.control.states] == ["parking", "parked"]
+    assert watch.right.joints == pytest.approx(park[:6], abs=2e-3)
+    assert parked.control.firmware == {"left": "S-V1.8-6", "right": "S-V1.8-6"}
+    assert parked.control.notices == []
+    watch.assert_standing()
+
+
+def test_damaged_firmware_limits_keep_the_arms_without_power(watch: Watch) -> None:
+    watch.right.corrupt_limits(2)
+    watch.left.set_firmware("S-V1.6-3")
+    with pytest.raises(ArmError, match=r"right arm: joint 2: the firmware reports a range from -0.1 to -0.1"):
+        run_site(watch.site(), duration=1, programs=programs())
+    assert not any(arm.enabled for arm in (watch.left, watch.right))
+    looked = run_site(watch.site(), duration=0.5, dry_run=True, programs=programs())
+    assert looked.control is not None
+    assert [notice[:27] for notice in looked.control.notices] == [
+        "left arm: firmware S-V1.6-3",
+        "right arm: joint 2: the fir",
+    ]
+
+
+def test_a_replug_before_the_arms_are_powered_costs_no_run(watch: Watch) -> None:
+    unplugged: list[float] = []
+
+    def unplug(progress: Progress) -> None:
+        watch.left.unplug()
+        threading.Timer(1.5, watch.left.unplug, (False,)).start()
+        unplugged.append(progress.elapsed)
+
+    def again(progress: Progress) -> bool:
+        return progress.elapsed > 0.5
+
+    result = run_site(
+        watch.site(), duration=6.0, dry_run=True, on_progress=when(again, unplug), programs=programs()
+    )
+    assert unplugged
+    assert result.control is not None
+    assert result.control.notices == ["left arm: its bus was lost and opened anew (1 x)"]
+    assert result.control.fault is None
 
 
 def test_a_cut_cable_stops_the_other_arm(watch: Watch) -> None:
@@ -480,6 +609,10 @@ def test_control_is_killed(watch: Watch, supervised: Supervised) -> None:
     )
     assert report["control"] is None
     assert report["policy"]["chunks"] >= 1
+    latch = read_latch(watch.site().arm("left"))
+    assert latch is not None
+    assert latch.code == "control"
+    assert "was killed by SIGKILL" in latch.text
 
 
 def test_control_hangs(watch: Watch, supervised: Supervised) -> None:
@@ -489,6 +622,9 @@ def test_control_hangs(watch: Watch, supervised: Supervised) -> None:
     watch.assert_standing()
     error = json.loads(supervised.report.read_text())["error"]
     assert "hangs: no sign of life for 2 s; the arms hold their last target" in error
+    latch = read_latch(watch.site().arm("right"))
+    assert latch is not None
+    assert "hangs: no sign of life" in latch.text
 
 
 def test_control_is_asked_to_end_from_outside(watch: Watch, supervised: Supervised) -> None:

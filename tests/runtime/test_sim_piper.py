@@ -15,6 +15,7 @@ import pytest
 
 from gigaedge.errors import ArmError
 from gigaedge_runtime.devices.sim_bus import INTERFACE
+from gigaedge_runtime.devices.sim_frames import LimitReply
 from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 
 HOME = (0.1, 0.9, -0.8, 0.2, 0.5, -0.1, 0.03)
@@ -276,3 +277,62 @@ def test_stop_ends_the_thread_and_start_serves_again() -> None:
         arm.stop()
         arm.stop()
         assert set(threading.enumerate()) == before
+
+
+def test_an_unplugged_adapter_is_gone_and_another_one_when_it_returns(
+    arm: SimulatedPiper, bus: can.BusABC
+) -> None:
+    take_control(bus)
+    assert wait(lambda: arm.enabled)
+    arm.unplug()
+    assert wait(lambda: not opens(arm.channel))
+    with pytest.raises(can.CanOperationError, match="the arm is gone"):
+        tell(bus, 0x471, 7, 1)
+    before = arm.joints
+    arm.unplug(False)
+    assert wait(lambda: opens(arm.channel))
+    assert arm.enabled
+    assert arm.joints == pytest.approx(before, abs=1e-3)
+    with pytest.raises(can.CanOperationError, match="the arm is gone"):
+        tell(bus, 0x471, 7, 1)
+
+
+def opens(channel: str) -> bool:
+    try:
+        with can.Bus(interface=INTERFACE, channel=channel):
+            return True
+    except can.CanInitializationError:
+        return False
+
+
+def test_an_arm_that_is_switched_off_and_on_has_fallen_and_forgets(
+    arm: SimulatedPiper, bus: can.BusABC
+) -> None:
+    take_control(bus)
+    assert wait(lambda: arm.enabled)
+    arm.set_error(status=7)
+    arm.power_cycle()
+    assert not arm.enabled
+    assert arm.power_cuts == 6
+    assert wait(lambda: hear(bus, 0x2A1)[:2] == bytes(2)), "standby, and no error any more"
+    assert wait(lambda: arm.joints[1] < 0.5)
+
+
+def test_limits_and_version_are_what_they_were_set_to(arm: SimulatedPiper, bus: can.BusABC) -> None:
+    arm.set_limits(2, LimitReply(low=-100, high=1800, speed=2000, acceleration=4000))
+    arm.corrupt_limits(5)
+    arm.set_firmware("S-V1.5-2")
+    for joint, content, expected in (
+        (2, 1, struct.pack(">BhhHx", 2, 1800, -100, 2000)),
+        (2, 2, struct.pack(">BH5x", 2, 4000)),
+        (5, 1, struct.pack(">BhhHx", 5, -1, -1, 3000)),
+        (6, 1, struct.pack(">BhhHx", 6, 1200, -1200, 3000)),
+    ):
+        tell(bus, 0x472, joint, content)
+        assert hear(bus, 0x473 if content == 1 else 0x47C) == expected
+    tell(bus, 0x4AF, 1)
+    parts = [hear(bus, 0x4AF)]
+    while len(parts) < 3 and (message := bus.recv(0.5)) is not None:
+        if message.arbitration_id == 0x4AF:
+            parts.append(bytes(message.data))
+    assert b"S-V1.5-2" in b"".join(parts)

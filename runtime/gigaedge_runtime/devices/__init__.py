@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.robot import CameraRole, Side
+from gigaedge_runtime.states import FaultCode
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class ArmState:
     """All six motors are powered."""
     fault: str | None
     """Why the arm cannot be commanded (e-stop, teach mode, an error bit), in words; None when it can."""
+    code: FaultCode = FaultCode.ARM
+    """What kind of fault that is, where there is one."""
 
 
 class Arm(Protocol):
@@ -70,6 +73,12 @@ class Arm(Protocol):
 
     def read(self) -> ArmState:
         """The newest feedback, at once; its age is the caller's to judge by `stamp`."""
+
+    def reconnect(self) -> None:
+        """Begin to close and open the bus anew, behind the caller's back, until the arm answers; at once.
+
+        Meanwhile `read` returns what came last. Afterwards the arm is not enabled, whatever it was before.
+        """
 
     def send(self, joints: NDArray[np.float64], gripper: float) -> bool:
         """Command joint angles (rad, shape (6,)) and gripper (m); True when every frame was taken by the bus.

@@ -11,8 +11,10 @@ Nothing in this file takes power from a motor or resets the arm (`DisableArm`, `
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -21,18 +23,37 @@ from numpy.typing import NDArray
 
 from gigaedge.clock import Clock, monotonic
 from gigaedge.errors import ArmError
+from gigaedge.profiles import FirmwareLimits
 from gigaedge.robot import JOINTS, Side
 from gigaedge.site import CanConfig
 from gigaedge_runtime.devices import ArmState
-from gigaedge_runtime.devices.piper_faults import CAN_CONTROL, PiperStatus, describe_faults
+from gigaedge_runtime.devices.can_state import CanWatch, adapter_serial, require_adapter
+from gigaedge_runtime.devices.piper_faults import (
+    CAN_CONTROL,
+    Fault,
+    PiperStatus,
+    describe_faults,
+    find_faults,
+    gravest,
+    join_faults,
+)
 from gigaedge_runtime.devices.piper_link import (
     DRIVER_IDS,
     FEEDBACK_IDS,
     GRIPPER_ID,
+    JOINT_IDS,
     STATUS_ID,
     JointFeedback,
     PiperLink,
 )
+from gigaedge_runtime.devices.piper_report import (
+    ArmReport,
+    Inspector,
+    read_firmware,
+    read_firmware_limits,
+    read_status,
+)
+from gigaedge_runtime.states import FaultCode
 
 CONNECT_TIMEOUT: Final = 1.5
 """s; an arm with power sends its first feedback within 25 ms."""
@@ -50,10 +71,14 @@ _CYCLES_BEFORE_POSE: Final = 3
 """Joint sets that must have arrived before the pose counts: the SDK's zeros before the first are none."""
 _ENABLE_FRESHNESS: Final = 0.2
 """s; older feedback is no pose to hold."""
-_DRIVER_SILENCE: Final = 0.25
-"""s; the driver frames (40 Hz) may lag this far behind the joints (200 Hz)."""
-_STATUS_SILENCE: Final = 0.1
-"""s; the same for status and gripper (200 Hz)."""
+_SILENCE: Final = (
+    dict.fromkeys(JOINT_IDS, 12)  # 30 ms, of the other two
+    | dict.fromkeys((STATUS_ID, GRIPPER_ID), 60)  # 100 ms
+    | dict.fromkeys(DRIVER_IDS, 150)  # 250 ms, of ten that were due
+)
+"""How many joint frames may come (600 a second) before one of another identifier has to, which else is lost."""
+_REOPEN_PAUSE: Final = 0.3
+"""s between two attempts to open a bus that is gone."""
 _POLL: Final = 0.005
 _RETRY: Final = 0.06
 """s between two requests to power one motor; its flag comes back within 25 ms."""
@@ -112,8 +137,17 @@ class PiperArm:
         self._name = f"{side} arm on {can.channel}"
         self._effort = round(gripper_effort * 1000.0)
         self._clock = clock
+        self._can = can
         self._link = PiperLink(can, clock)
+        self._inspector = Inspector(side, can.channel, self._link, clock)
+        self._watch: CanWatch | None = None
         self._armed = False
+        self._lost: ArmState | None = None
+        """What came last, while the bus is being opened anew in another thread, which then owns the link."""
+        self._reopening: threading.Thread | None = None
+        self._closing = threading.Event()
+        self.reconnects = 0
+        """How often the bus was opened anew."""
         self._mode_due = 0.0
 
     @property
@@ -124,18 +158,52 @@ class PiperArm:
     @property
     def firmware(self) -> str | None:
         """Firmware version such as "S-V1.8-6", or None while the arm has not answered (some 25 ms)."""
-        version = self._link.sdk.GetPiperFirmwareVersion()
-        return version if isinstance(version, str) else None
+        return read_firmware(self._link.sdk)
 
     def connect(self) -> None:
         """Open the bus and wait for every kind of feedback; sends only the SDK's queries (0x472, 0x4AF).
 
-        Raises ArmError: no such interface, interface down or at a wrong bitrate, no answer within 1.5 s.
+        Raises ArmError: no such interface, interface down or at a wrong bitrate, another adapter than
+        `can.adapter`, no answer within 1.5 s.
         """
+        self._closing.clear()
+        self._open()
+        if self._can.interface == "socketcan" and self._watch is None:
+            self._watch = CanWatch(self._can.channel)
+
+    def reconnect(self) -> None:
+        """Begin to close the bus and to open it again, in a thread, until the arm answers (see `Arm`).
+
+        An adapter that was pulled and plugged in again is a new device, which the SDK's object never finds.
+        """
+        if self._lost is not None:
+            return
+        self._armed = False
+        self._lost = replace(
+            self.read(), enabled=False, fault="the bus is being opened anew", code=FaultCode.BUS
+        )
+        self._reopening = threading.Thread(target=self._reopen, name=f"reopen-{self.side}", daemon=True)
+        self._reopening.start()
+
+    def _reopen(self) -> None:
+        """In a thread of its own, which alone touches the link until `_lost` is taken back."""
+        self._link.close()
+        while not self._closing.wait(_REOPEN_PAUSE):
+            try:
+                self._open()
+            except ArmError:
+                continue
+            self.reconnects += 1
+            self._lost = None
+            return
+
+    def _open(self) -> None:
+        if self._can.adapter is not None:
+            require_adapter(self._can.channel, self._can.adapter)
         self._link.open()
         if not self._wait(self._is_answering, CONNECT_TIMEOUT):
             silent = [f"{i:#x}" for i in FEEDBACK_IDS if i not in self._link.arrived]
-            self.close()
+            self._link.close()
             if len(silent) == len(FEEDBACK_IDS):
                 raise ArmError(
                     f"{self._name} does not answer; check power, cabling and `can.channel`, "
@@ -155,6 +223,8 @@ class PiperArm:
         3 s. Motors that did come on stay on: without power the arm would fall.
         """
         self._armed = False
+        if self._lost is not None:
+            raise ArmError(f"{self._name}: its bus is being opened anew; check the cable, then try again")
         age = self._clock() - self._joints().stamp
         if age > _ENABLE_FRESHNESS:
             raise ArmError(
@@ -193,16 +263,36 @@ class PiperArm:
 
         Raises ArmError when the arm is not connected.
         """
+        if (lost := self._lost) is not None:
+            return lost
         feedback = self._joints()
         status = self._status()
-        faults = (describe_faults(status, armed=self._armed), self._missing(feedback.stamp))
+        faults = [*find_faults(status, armed=self._armed), *self._missing()]
+        if self._watch is not None and (state := self._watch.latest) is not None and state.fault:
+            faults.append((FaultCode.BUS, state.fault))
         return ArmState(
             joints=joints_from_sdk(feedback.angles),
             gripper=gripper_from_sdk(self._link.sdk.GetArmGripperMsgs().gripper_state.grippers_angle),
             stamp=feedback.stamp,
             enabled=all(status.powered),
-            fault=", ".join(fault for fault in faults if fault) or None,
+            fault=join_faults(faults),
+            code=gravest(faults),
         )
+
+    def firmware_limits(self) -> FirmwareLimits | None:
+        """The limits that the arm keeps itself; None when it does not answer within a second."""
+        return read_firmware_limits(self._link, self._clock)
+
+    def inspect(self) -> ArmReport | None:
+        """Everything the arm says of itself; None while its bus is being opened anew.
+
+        Raises ArmError when the arm is not connected.
+        """
+        if self._lost is not None:
+            return None
+        state = self._watch.latest if self._watch is not None else None
+        adapter = adapter_serial(self._can.channel) if self._can.interface == "socketcan" else None
+        return self._inspector.look(adapter=adapter, bus=state.name if state is not None else None)
 
     def send(self, joints: NDArray[np.float64], gripper: float) -> bool:
         """Command joint angles (rad, shape (6,)) and gripper (m): 0x155-7 and 0x159, now and then 0x151.
@@ -232,6 +322,13 @@ class PiperArm:
         May be called at any time, more than once; takes up to a second on a silent bus.
         """
         self._armed = False
+        self._closing.set()
+        if self._reopening is not None:
+            self._reopening.join()
+            self._reopening = self._lost = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         self._link.close()
 
     def _is_answering(self) -> bool:
@@ -245,29 +342,13 @@ class PiperArm:
         return feedback
 
     def _status(self) -> PiperStatus:
-        """What the SDK last decoded of 0x2A1, 0x261-6 and 0x2A8, as plain integers."""
-        sdk = self._link.sdk
-        arm = sdk.GetArmStatus().arm_status
-        drivers = sdk.GetArmLowSpdInfoMsgs()
-        return PiperStatus(
-            control_mode=int(arm.ctrl_mode),
-            arm_status=int(arm.arm_status),
-            teach_status=int(arm.teach_status),
-            error_code=int(arm.err_code),
-            joint_bits=tuple(
-                getattr(drivers, f"motor_{joint}").foc_status_code for joint in range(1, JOINTS + 1)
-            ),
-            gripper_bits=sdk.GetArmGripperMsgs().gripper_state.status_code,
-        )
+        return read_status(self._link.sdk)
 
-    def _missing(self, stamp: float) -> str | None:
-        """Which frames stopped while the joints still come, judged by `stamp`, the age of the joints."""
-        arrived = self._link.arrived
-        allowed = dict.fromkeys((STATUS_ID, GRIPPER_ID), _STATUS_SILENCE) | dict.fromkeys(
-            DRIVER_IDS, _DRIVER_SILENCE
-        )
-        silent = [f"{i:#x}" for i, limit in allowed.items() if stamp - arrived[i] > limit]
-        return f"feedback {', '.join(silent)} stopped" if silent else None
+    def _missing(self) -> list[Fault]:
+        """Frames that stopped while joints still come; when everything stops, that is for the reader to see."""
+        behind = self._link.behind
+        silent = [f"{i:#x}" for i in FEEDBACK_IDS if behind[i] > _SILENCE[i]]
+        return [(FaultCode.FEEDBACK, f"feedback {', '.join(silent)} stopped")] if silent else []
 
     def _power_joint(self, joint: int, hold: list[int]) -> None:
         """Ask for power on one motor, with every motor's target where it is (`hold` is updated)."""

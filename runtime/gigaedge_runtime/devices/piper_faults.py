@@ -6,9 +6,11 @@ arm_feedback_low_spd.py (0x261-6) and arm_feedback_gripper.py (0x2A8).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from gigaedge_runtime.states import FaultCode
 
 CAN_CONTROL: Final = 1
 POWERED: Final = 1 << 6
@@ -28,33 +30,55 @@ _CONTROL_MODES: Final = {
     7: "offline trajectory",
 }
 _ARM_STATES: Final = {
-    1: "emergency stop",
-    2: "no solution for the target",
-    3: "singularity",
-    4: "target exceeds a joint limit",
-    5: "joint communication error",
-    6: "joint brake not released",
-    7: "collision",
-    8: "overspeed while being taught",
-    9: "joint in an abnormal state",
-    10: "other error",
-    11: "recording a taught trajectory",
-    12: "executing a taught trajectory",
-    13: "taught trajectory paused",
-    14: "main controller too hot",
-    15: "brake resistor too hot",
+    1: (FaultCode.ESTOP, "emergency stop"),
+    2: (FaultCode.ARM, "no solution for the target"),
+    3: (FaultCode.ARM, "singularity"),
+    4: (FaultCode.JOINT, "target exceeds a joint limit"),
+    5: (FaultCode.JOINT, "joint communication error"),
+    6: (FaultCode.JOINT, "joint brake not released"),
+    7: (FaultCode.COLLISION, "collision"),
+    8: (FaultCode.TEACH, "overspeed while being taught"),
+    9: (FaultCode.JOINT, "joint in an abnormal state"),
+    10: (FaultCode.ARM, "other error"),
+    11: (FaultCode.TEACH, "recording a taught trajectory"),
+    12: (FaultCode.TEACH, "executing a taught trajectory"),
+    13: (FaultCode.TEACH, "taught trajectory paused"),
+    14: (FaultCode.TEMPERATURE, "main controller too hot"),
+    15: (FaultCode.TEMPERATURE, "brake resistor too hot"),
 }
 _JOINT_BITS: Final = (
-    (0, "voltage too low"),
-    (1, "motor too hot"),
-    (2, "driver overcurrent"),
-    (3, "driver too hot"),
-    (4, "collision"),
-    (5, "driver error"),
-    (7, "stalled"),
+    (0, FaultCode.JOINT, "voltage too low"),
+    (1, FaultCode.TEMPERATURE, "motor too hot"),
+    (2, FaultCode.JOINT, "driver overcurrent"),
+    (3, FaultCode.TEMPERATURE, "driver too hot"),
+    (4, FaultCode.COLLISION, "collision"),
+    (5, FaultCode.JOINT, "driver error"),
+    (7, FaultCode.COLLISION, "stalled"),
 )
-_GRIPPER_BITS: Final = (*_JOINT_BITS[:4], (4, "sensor error"), (5, "driver error"))
+_GRIPPER_BITS: Final = (
+    *_JOINT_BITS[:4],
+    (4, FaultCode.JOINT, "sensor error"),
+    (5, FaultCode.JOINT, "driver error"),
+)
 """Bit 7 of the gripper says whether it was homed, which is no fault."""
+
+
+_FIRST: Final = (
+    FaultCode.ESTOP,
+    FaultCode.TEACH,
+    FaultCode.BUS,
+    FaultCode.COLLISION,
+    FaultCode.POWER,
+    FaultCode.TEMPERATURE,
+    FaultCode.JOINT,
+    FaultCode.ARM,
+    FaultCode.FEEDBACK,
+    FaultCode.MODE,
+)
+"""Which of several faults decides what a person is told to do: causes before their consequences."""
+
+Fault = tuple[FaultCode, str]
+"""What is wrong, for a table and for a person."""
 
 
 @dataclass(frozen=True)
@@ -85,32 +109,54 @@ class PiperStatus:
         return bool(self.gripper_bits & POWERED)
 
 
-def describe_faults(status: PiperStatus, *, armed: bool) -> str | None:
-    """Why the arm cannot be commanded, in words, or None when it can.
+def find_faults(status: PiperStatus, *, armed: bool) -> list[Fault]:
+    """Everything for which the arm cannot be commanded; empty when it can.
 
     `armed`: it was enabled, so that lost power or control is a fault too.
     """
-    return ", ".join(_faults(status, armed)) or None
+    return list(_faults(status, armed))
 
 
-def _faults(status: PiperStatus, armed: bool) -> Iterator[str]:
+def describe_faults(status: PiperStatus, *, armed: bool) -> str | None:
+    """`find_faults` in words, or None when there are none."""
+    return join_faults(find_faults(status, armed=armed))
+
+
+def join_faults(faults: Sequence[Fault]) -> str | None:
+    """Faults as one line, or None when there are none."""
+    return ", ".join(text for _, text in faults) or None
+
+
+def gravest(faults: Sequence[Fault]) -> FaultCode:
+    """The fault that decides what is to be done; NONE when there are none."""
+    return min((code for code, _ in faults), key=_FIRST.index, default=FaultCode.NONE)
+
+
+def mode_in_words(control_mode: int) -> str:
+    """Who commands the arm: 0x2A1 byte 0."""
+    return _CONTROL_MODES.get(control_mode, f"mode {control_mode:#x}")
+
+
+def _faults(status: PiperStatus, armed: bool) -> Iterator[Fault]:
     if status.arm_status == _EMERGENCY_STOP:
-        yield "emergency stop"
+        yield _ARM_STATES[_EMERGENCY_STOP]
     if status.control_mode == _TEACH_CONTROL or status.teach_status:
-        yield "teach mode (the button on the arm)"
+        yield FaultCode.TEACH, "teach mode (the button on the arm)"
     if status.arm_status > _EMERGENCY_STOP:
-        yield _ARM_STATES.get(status.arm_status, f"unknown arm status {status.arm_status:#x}")
+        unknown = FaultCode.ARM, f"unknown arm status {status.arm_status:#x}"
+        yield _ARM_STATES.get(status.arm_status, unknown)
     for joint, bits in enumerate(status.joint_bits, start=1):
         if status.error_code >> (joint - 1) & 1:
-            yield f"joint {joint}: communication error"
+            yield FaultCode.JOINT, f"joint {joint}: communication error"
         if status.error_code >> (joint + 7) & 1:
-            yield f"joint {joint}: angle limit"
-        yield from (f"joint {joint}: {text}" for bit, text in _JOINT_BITS if bits >> bit & 1)
+            yield FaultCode.JOINT, f"joint {joint}: angle limit"
+        yield from ((code, f"joint {joint}: {text}") for bit, code, text in _JOINT_BITS if bits >> bit & 1)
         if armed and not bits & POWERED:
-            yield f"joint {joint}: lost power"
-    yield from (f"gripper: {text}" for bit, text in _GRIPPER_BITS if status.gripper_bits >> bit & 1)
+            yield FaultCode.POWER, f"joint {joint}: lost power"
+    for bit, code, text in _GRIPPER_BITS:
+        if status.gripper_bits >> bit & 1:
+            yield code, f"gripper: {text}"
     if armed and not status.gripper_powered:
-        yield "gripper: lost power"
+        yield FaultCode.POWER, "gripper: lost power"
     if armed and status.control_mode not in (CAN_CONTROL, _TEACH_CONTROL):
-        mode = _CONTROL_MODES.get(status.control_mode, f"mode {status.control_mode:#x}")
-        yield f"not in CAN control ({mode})"
+        yield FaultCode.MODE, f"not in CAN control ({mode_in_words(status.control_mode)})"

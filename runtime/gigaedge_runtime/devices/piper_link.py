@@ -38,7 +38,8 @@ STATUS_ID: Final = 0x2A1
 JOINT_IDS: Final = (0x2A5, 0x2A6, 0x2A7)
 GRIPPER_ID: Final = 0x2A8
 DRIVER_IDS: Final = tuple(range(0x261, 0x261 + JOINTS))
-REPLY_IDS: Final = (0x473, 0x476, 0x47C, 0x4AF)
+LIMIT_REPLY_IDS: Final = (0x473, 0x47C)
+REPLY_IDS: Final = (*LIMIT_REPLY_IDS, 0x476, 0x4AF)
 FEEDBACK_IDS: Final = (STATUS_ID, *JOINT_IDS, GRIPPER_ID, *DRIVER_IDS)
 
 BITRATE: Final = 1_000_000
@@ -69,6 +70,14 @@ class PiperLink:
         """Complete sets of joint frames with a stamp of their own since the bus was opened."""
         self.arrived: dict[int, float] = {}
         """When each identifier last arrived, s on CLOCK_MONOTONIC."""
+        self.counts: dict[int, int] = {}
+        """How many frames of each identifier came since the bus was opened."""
+        self.behind: dict[int, int] = {}
+        """For each identifier of feedback, how many other joint frames came since it last did. A frame that is
+        lost while the joints come shows here; counted, so that a stall of the computer loses nothing."""
+        self.replies: dict[tuple[int, int], bytes] = {}
+        """The newest answer to each question (0x472): by identifier, 0x473 or 0x47C, and joint, 1 to 6. The
+        SDK's getters for all joints return one and the same joint."""
         self.refused_frames = 0
         """Received frames that are no standard data frames of eight bytes."""
         self.failed_frames = 0
@@ -96,6 +105,7 @@ class PiperLink:
                 f"{channel}: opened already in this process; close the other arm or correct `can.channel`"
             )
         self.joints, self.cycles, self.arrived = None, 0, {}
+        self.counts, self.behind, self.replies = {}, dict.fromkeys(FEEDBACK_IDS, 0), {}
         self.refused_frames = self.failed_frames = 0
         try:
             with warnings.catch_warnings():
@@ -207,11 +217,19 @@ class PiperLink:
         # The kernel stamps a frame when it arrives: waiting in a queue that the reader is behind with counts
         # as age. A clock set back gives a negative wait, which counts as none.
         waited = max(0.0, time.time() - message.timestamp) if self._kernel_stamps else 0.0
-        arrived = self.arrived
-        arrived[message.arbitration_id] = self._clock() - waited
-        if message.arbitration_id != JOINT_IDS[-1]:
+        arrived, identifier = self.arrived, message.arbitration_id
+        arrived[identifier] = self._clock() - waited
+        self.counts[identifier] = self.counts.get(identifier, 0) + 1
+        if identifier in LIMIT_REPLY_IDS:
+            self.replies[identifier, message.data[0]] = bytes(message.data)
+        behind = self.behind
+        if identifier in JOINT_IDS:
+            for other in FEEDBACK_IDS:
+                behind[other] += 1
+        behind[identifier] = 0
+        if identifier != JOINT_IDS[-1]:
             return
-        stamp = min(arrived.get(identifier, -math.inf) for identifier in JOINT_IDS)
+        stamp = min(arrived.get(joint_id, -math.inf) for joint_id in JOINT_IDS)
         if stamp == -math.inf:
             return
         state = sdk.GetArmJointMsgs().joint_state

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from gigaedge_runtime.devices.sim_bus import FRAME
@@ -17,17 +18,13 @@ from gigaedge_runtime.devices.sim_motion import Axis
 POWERED: Final = 1 << 6
 """Bit of 0x2A8 byte 6 and 0x261-6 byte 5: the driver is enabled."""
 
-FIRMWARE: Final = b"PIPER-MAIN-FW-S-V1.8-6\0\0"
-"""What 0x4AF is answered with, eight bytes a frame."""
+FIRMWARE: Final = "S-V1.8-6"
+"""What 0x4AF is answered with, after a name that fills two frames."""
 
 _FAST_IDS: Final = (*range(0x2A1, 0x2A9), *range(0x251, 0x257))
 _SLOW_IDS: Final = tuple(range(0x261, 0x267))
 _LIMITS_DEG: Final = ((-150, 150), (0, 180), (-170, 0), (-100, 100), (-70, 70), (-120, 120))
 """Joint limits the firmware reports in 0x473, deg."""
-_MAX_SPEED: Final = 3000
-"""0.001 rad/s, in 0x473."""
-_MAX_ACCELERATION: Final = 5000
-"""0.001 rad/s^2, in 0x47C."""
 
 _MDEG_PER_RAD: Final = 180000.0 / math.pi
 _REACHED: Final = 0.01
@@ -42,6 +39,22 @@ _GRIPPER_COMMAND: Final = struct.Struct(">iHBB")
 _LIMIT_REPLY: Final = struct.Struct(">BhhHx")
 _ACCELERATION_REPLY: Final = struct.Struct(">BH5x")
 _DATA_AT: Final = FRAME.size - 8
+
+
+@dataclass(frozen=True)
+class LimitReply:
+    """What firmware keeps for one joint, in its own units."""
+
+    low: int
+    """0.1 deg, in 0x473."""
+    high: int
+    speed: int = 3000
+    """0.001 rad/s."""
+    acceleration: int = 5000
+    """0.001 rad/s^2, in 0x47C."""
+
+
+FACTORY_LIMITS: Final = tuple(LimitReply(low * 10, high * 10) for low, high in _LIMITS_DEG)
 
 
 class FeedbackEncoder:
@@ -91,17 +104,18 @@ def gripper_command(data: bytes) -> tuple[float, int, int]:
     return opening * 1e-6, code, zero
 
 
-def limits_reply(joint: int, content: int) -> bytes:
+def limits_reply(joint: int, content: int, limits: LimitReply) -> bytes:
     """What 0x472 is answered with: 0x473 (`content` 1: angle and speed limits) or 0x47C (acceleration)."""
     if content == 1:
-        low, high = _LIMITS_DEG[joint - 1]
-        return _frame(0x473, _LIMIT_REPLY.pack(joint, high * 10, low * 10, _MAX_SPEED))
-    return _frame(0x47C, _ACCELERATION_REPLY.pack(joint, _MAX_ACCELERATION))
+        return _frame(0x473, _LIMIT_REPLY.pack(joint, limits.high, limits.low, limits.speed))
+    return _frame(0x47C, _ACCELERATION_REPLY.pack(joint, limits.acceleration))
 
 
-def firmware_reply() -> list[bytes]:
-    """What 0x4AF is answered with."""
-    return [_frame(0x4AF, FIRMWARE[at : at + 8]) for at in range(0, len(FIRMWARE), 8)]
+def firmware_reply(version: str) -> list[bytes]:
+    """What 0x4AF is answered with, eight bytes a frame."""
+    text = f"PIPER-MAIN-FW-{version}".encode()
+    text += bytes(-len(text) % 8)
+    return [_frame(0x4AF, text[at : at + 8]) for at in range(0, len(text), 8)]
 
 
 def without(frames: bytes, muted: frozenset[int]) -> bytes:

@@ -34,8 +34,11 @@ from gigaedge.errors import ArmError
 from gigaedge.robot import ARM_DIM, JOINTS
 from gigaedge_runtime.devices.sim_bus import SimBusServer
 from gigaedge_runtime.devices.sim_frames import (
+    FACTORY_LIMITS,
+    FIRMWARE,
     POWERED,
     FeedbackEncoder,
+    LimitReply,
     firmware_reply,
     gripper_command,
     joint_pair,
@@ -99,13 +102,14 @@ class SimulatedPiper:
         self._cut_at: float | None = None
         self._error_code = self._error_status = 0
         self._motor_bits = [0] * JOINTS
-        self._silent = self._jammed = False
+        self._limits = list(FACTORY_LIMITS)
+        self._firmware = FIRMWARE
+        self._silent = self._jammed = self._unplugged = False
         self._muted: frozenset[int] = frozenset()
         self._replies: list[bytes] = []
         self._due: list[bytes] = []
         self._encoder = FeedbackEncoder()
         self._clock = clock
-        self._server: SimBusServer | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
 
@@ -114,11 +118,11 @@ class SimulatedPiper:
     def start(self) -> SimulatedPiper:
         """Serve the channel. Raises ArmError when somebody serves it already."""
         try:
-            self._server = SimBusServer(self.channel)
+            server = SimBusServer(self.channel)
         except can.CanInitializationError as error:
             raise ArmError(f"simulated arm {self.channel}: {error}") from error
         self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, args=(self._server,), name=f"sim-{self.channel}")
+        self._thread = threading.Thread(target=self._run, args=(server,), name=f"sim-{self.channel}")
         self._thread.daemon = True
         self._thread.start()
         return self
@@ -181,6 +185,10 @@ class SimulatedPiper:
         """The red button: descend slowly, obey nothing until 0x150 resumes."""
         self._arm_status = 1
 
+    def release_estop(self) -> None:
+        """As if it had never been pressed: no arm does this, but a test may need the same arm twice."""
+        self._arm_status = 0
+
     def set_teach(self, on: bool) -> None:
         """The button on the arm; when it is left again the arm is in standby."""
         self._control = 2 if on else 0
@@ -196,9 +204,38 @@ class SimulatedPiper:
         self._error_code = code
         self._motor_bits[joint - 1] = driver_bits & ~POWERED
 
+    def unplug(self, on: bool = True) -> None:
+        """Pull the USB adapter: the channel is gone for its clients, and the arm holds; or plug it in again.
+
+        A client has to open the channel anew, as on a real adapter, which comes back as another device.
+        """
+        self._unplugged = on
+
+    def power_cycle(self) -> None:
+        """Switch the supply off and on: the arm falls, and comes back in standby, without power or errors."""
+        self._power(range(1, ARM_DIM + 1), on=False)
+        self._control = self._arm_status = self._move = self._teach = 0
+        self._error_code = self._error_status = 0
+        self._motor_bits = [0] * JOINTS
+        self._ignored_enables, self._cut_at = set(), None
+        for axis in self._axes:
+            axis.target = axis.position
+
+    def set_limits(self, joint: int, limits: LimitReply | None = None) -> None:
+        """What the firmware reports as the limits of `joint`, 1 to 6; without limits, those of the factory."""
+        self._limits[joint - 1] = limits or FACTORY_LIMITS[joint - 1]
+
+    def corrupt_limits(self, joint: int = 1) -> None:
+        """Firmware memory as it was found in the field: a joint limit of -0.1 deg on both sides."""
+        self.set_limits(joint, LimitReply(low=-1, high=-1))
+
+    def set_firmware(self, version: str) -> None:
+        """What the firmware says its version is."""
+        self._firmware = version
+
     # The thread
 
-    def _run(self, server: SimBusServer) -> None:
+    def _run(self, server: SimBusServer | None) -> None:
         raise_priority(HARDWARE_PRIORITY)
         deadlines = Deadlines(PERIOD, self._clock, time.sleep)
         tick = 0
@@ -206,15 +243,27 @@ class SimulatedPiper:
             while not self._stopping.is_set():
                 missed = deadlines.missed
                 deadlines.wait()
-                if not self._jammed:
+                server = self._plugged(server)
+                if server is not None and not self._jammed:
                     for identifier, data in server.receive():
                         self._obey(identifier, data)
                 for _ in range(min(1 + deadlines.missed - missed, _CATCH_UP)):
                     self._step()
-                self._send(server, tick)
+                if server is not None:
+                    self._send(server, tick)
                 tick += 1
         finally:
+            if server is not None:
+                server.close()
+
+    def _plugged(self, server: SimBusServer | None) -> SimBusServer | None:
+        """The channel's server, closed or served again as the adapter was unplugged or plugged in."""
+        if self._unplugged and server is not None:
             server.close()
+            return None
+        if not self._unplugged and server is None:
+            return SimBusServer(self.channel)
+        return server
 
     def _step(self) -> None:
         """Move everything by one period."""
@@ -260,9 +309,9 @@ class SimulatedPiper:
             elif data[0] == 2:
                 self._resume()
         elif identifier == 0x472 and 1 <= data[0] <= JOINTS:
-            self._replies.append(limits_reply(data[0], data[1]))
+            self._replies.append(limits_reply(data[0], data[1], self._limits[data[0] - 1]))
         elif identifier == 0x4AF:
-            self._replies += firmware_reply()
+            self._replies += firmware_reply(self._firmware)
 
     def _set_mode(self, data: bytes) -> None:
         if self._teach or self._arm_status == 1:
