@@ -74,12 +74,14 @@ def arm_points(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:
     joint 1 turns, `reach` being the horizontal axis of that plane and `aside` the one across it.
     """
     offsets = np.radians(THETA_DEGREES[dh_is_offset])
-    shoulder = joints[..., 1] + offsets[1]
-    angles = np.stack((joints[..., 0], shoulder, shoulder + joints[..., 2] + offsets[2]), axis=-1)
-    cos1, cos2, cos3 = np.moveaxis(np.cos(angles), -1, 0)
-    sin1, sin2, sin3 = np.moveaxis(np.sin(angles), -1, 0)
-    cos4, cos5 = np.moveaxis(np.cos(joints[..., 3:5]), -1, 0)
-    sin4, sin5 = np.moveaxis(np.sin(joints[..., 3:5]), -1, 0)
+    angles = np.empty((5, *joints.shape[:-1]))
+    angles[0] = joints[..., 0]
+    angles[1] = joints[..., 1] + offsets[1]
+    angles[2] = angles[1] + joints[..., 2] + offsets[2]
+    angles[3] = joints[..., 3]
+    angles[4] = joints[..., 4]
+    cos1, cos2, cos3, cos4, cos5 = np.cos(angles)
+    sin1, sin2, sin3, sin4, sin5 = np.sin(angles)
     hand = D[5] + FINGERTIP
     reach = np.empty((*joints.shape[:-1], 3))
     points = np.empty((*joints.shape[:-1], 3, 3))

@@ -124,7 +124,7 @@ class Limiter:
         self._fixed = limits.lower == limits.upper
         self._motion = np.zeros((3, ROBOT_DIM))
         self._motion[0] = np.nan
-        self._stop = Stop(self._motion, limits.acceleration, limits.jerk)
+        self._stop = self._stop_from(self._motion)
         self._elapsed = 0.0
         self._still = True
 
@@ -156,7 +156,7 @@ class Limiter:
         _check_finite(measured, "measured pose")
         motion = np.zeros((3, ROBOT_DIM))
         motion[0] = measured
-        self._take(motion, Stop(motion, self.limits.acceleration, self.limits.jerk))
+        self._take(motion, self._stop_from(motion))
         self._still = True
         return Command(self._motion[0])
 
@@ -184,8 +184,8 @@ class Limiter:
         proposal = self._pursuit.step(
             self._motion,
             aim,
-            np.where(moving, np.clip(velocity, -limits.velocity, limits.velocity), 0.0),
-            np.where(moving, np.clip(acceleration, -limits.acceleration, limits.acceleration), 0.0),
+            np.where(moving, _cut(velocity, limits.velocity), 0.0),
+            np.where(moving, _cut(acceleration, limits.acceleration), 0.0),
         )
         self.clamps.velocity += proposal.velocity_bound | (np.abs(velocity) > limits.velocity + ROUNDING)
         self.clamps.acceleration += proposal.acceleration_bound
@@ -227,26 +227,31 @@ class Limiter:
 
     def _consider(self, motion: Motion) -> Command:
         """Take `motion` as the next one where its stop is within all limits, else the next tick of the stop held."""
-        limits = self.limits
-        fallback = self._stop.after(self._elapsed + self._period)
         self._keep_in_range(motion)
-        stop = Stop(motion, limits.acceleration, limits.jerk)
+        stop = self._stop_from(motion)
         good = self._reachable(motion)
         inside = self._stays_in_range(motion, stop)
         self.clamps.position += good & ~inside
         good &= inside
         if not good.all():
-            motion = np.where(good, motion, fallback)
-            self._keep_in_range(motion)
-            stop = Stop(motion, limits.acceleration, limits.jerk)
-        if limits.workspace is not None:
-            held = self._held_back(limits.workspace, motion, stop)
+            motion = self._replaced(motion, ~good)
+            stop = self._stop_from(motion)
+        if self.limits.workspace is not None:
+            held = self._held_back(self.limits.workspace, motion, stop)
             if held.any():
-                motion = np.where(held, fallback, motion)
-                self._keep_in_range(motion)
-                stop = Stop(motion, limits.acceleration, limits.jerk)
+                motion = self._replaced(motion, held)
+                stop = self._stop_from(motion)
         self._take(motion, stop)
         return Command(self._motion[0])
+
+    def _stop_from(self, motion: Motion) -> Stop:
+        return Stop(motion, self.limits.acceleration, self.limits.jerk)
+
+    def _replaced(self, motion: Motion, held: Bools) -> Motion:
+        """`motion`, but the joints in `held` on the next tick of the stop held."""
+        motion = np.where(held, self._stop.after(self._elapsed + self._period), motion)
+        self._keep_in_range(motion)
+        return motion
 
     def _reachable(self, motion: Motion) -> Bools:
         """Which joints get from the last command to `motion` in a period within velocity, acceleration and jerk.
@@ -317,12 +322,9 @@ class Limiter:
     def _keep_in_range(self, motion: Motion) -> None:
         """Cut off what rounding put beyond the range, or further out than the last command."""
         position = self._motion[0]
-        np.clip(
-            motion[0],
-            np.fmin(self.limits.lower, position),
-            np.fmax(self.limits.upper, position),
-            out=motion[0],
-        )
+        # fmin, fmax: before the first pose, the last command is NaN and bounds nothing.
+        np.maximum(motion[0], np.fmin(self.limits.lower, position), out=motion[0])
+        np.minimum(motion[0], np.fmax(self.limits.upper, position), out=motion[0])
 
     def _take(self, motion: Motion, stop: Stop) -> None:
         """Make `motion` the last command, and `stop` the way to rest from it."""
@@ -333,6 +335,10 @@ class Limiter:
     def _move(self, motion: Motion) -> None:
         self._still = bool((motion[0] == self._motion[0]).all())
         self._motion = motion
+
+
+def _cut(values: Array, limit: Array) -> Array:
+    return np.asarray(np.minimum(np.maximum(values, -limit), limit))
 
 
 def _check_finite(values: Array, what: str) -> None:

@@ -42,36 +42,37 @@ class Stop:
         along = way * motion[2]
         peak_squared = jerk * np.abs(left) + np.square(np.maximum(along, 0.0))
         peak = np.minimum(np.sqrt(peak_squared), acceleration)
-        self._rise = np.maximum(peak - along, 0.0) / jerk
-        self._hold = np.maximum(peak_squared - acceleration * acceleration, 0.0) / (jerk * acceleration)
-        self._fall = peak / jerk
-        self._jerk = way * jerk
+        rise = np.maximum(peak - along, 0.0) / jerk
+        hold = np.maximum(peak_squared - acceleration * acceleration, 0.0) / (jerk * acceleration)
+        fall = peak / jerk
+        self._rise, self._hold, self._fall, self._jerk = rise, hold, fall, way * jerk
         self._begin = motion
-        self._risen = advance(motion, self._jerk, self._rise)
-        self._held = advance(self._risen, 0.0, self._hold)
-        self.end: Array = advance(self._held, -self._jerk, self._fall)[0]
+        self._risen = advance(motion, self._jerk, rise)
+        position, velocity, pull = self._risen
+        # What is held is `pull`; from there on velocity falls to zero as a parabola does, a third of its box.
+        held = position + hold * (velocity + hold * pull / 2)
+        self.end: Array = held + fall * (velocity + hold * pull) / 3
         """Where each joint comes to rest, shape (n,)."""
-        self.durations: Array = self._rise + self._hold + self._fall
+        self.durations: Array = rise + hold + fall
         """Until each joint is at rest, s, shape (n,)."""
 
     def extrema(self) -> tuple[Array, Array]:
         """The least and the greatest position on the way, shapes (n,)."""
         position, velocity, acceleration = self._begin
+        low, high = np.minimum(position, self.end), np.maximum(position, self.end)
         # A joint turns back at most once: where it still goes the way it is being pushed, late in a reversal.
         turns = velocity * self._jerk > 0
-        pull = np.abs(acceleration)
-        root = np.sqrt(np.maximum(pull * pull - 2 * np.abs(self._jerk * velocity), 0.0))
-        time = np.where(turns, 2 * np.abs(velocity) / np.where(turns, pull + root, 1.0), 0.0)
-        turn = advance(self._begin, self._jerk, time)[0]
-        low = np.minimum(np.minimum(position, self.end), turn)
-        high = np.maximum(np.maximum(position, self.end), turn)
+        if turns.any():
+            pull = np.abs(acceleration)
+            root = np.sqrt(np.maximum(pull * pull - 2 * np.abs(self._jerk * velocity), 0.0))
+            time = np.where(turns, 2 * np.abs(velocity) / np.where(turns, pull + root, 1.0), 0.0)
+            turn = advance(self._begin, self._jerk, time)[0]
+            low, high = np.minimum(low, turn), np.maximum(high, turn)
         return low, high
 
     def after(self, time: float) -> Motion:
         """The motion `time` (s, >= 0) later; exactly at rest from `durations` on."""
-        rise = np.minimum(time, self._rise)
-        hold = np.minimum(np.maximum(time - self._rise, 0.0), self._hold)
-        fall = np.minimum(np.maximum(time - self._rise - self._hold, 0.0), self._fall)
+        rise, hold, fall = self._pieces(time)
         motion = advance(self._begin, self._jerk, rise)
         motion = advance(motion, 0.0, hold)
         motion = advance(motion, -self._jerk, fall)
@@ -83,12 +84,21 @@ class Stop:
     def positions(self, times: Array) -> Array:
         """Positions at `times` (s, shape (m,)), shape (m, n)."""
         time = times[:, np.newaxis]
-        rise = np.minimum(time, self._rise)
-        hold = np.minimum(np.maximum(time - self._rise, 0.0), self._hold)
-        fall = np.minimum(np.maximum(time - self._rise - self._hold, 0.0), self._fall)
-        position = self._begin[0] + rise * (
-            self._begin[1] + rise * (self._begin[2] / 2 + rise * self._jerk / 6)
+        rise, hold, fall = self._pieces(time)
+        position, velocity, acceleration = self._begin
+        path = position + rise * (velocity + rise * (acceleration / 2 + rise * (self._jerk / 6)))
+        _, velocity, pull = self._risen
+        path += hold * (velocity + hold * (pull / 2))
+        velocity = velocity + self._hold * pull
+        path += fall * (velocity + fall * (pull / 2 - fall * (self._jerk / 6)))
+        return np.where(time >= self.durations, self.end, path)
+
+    def _pieces(self, time: Array | float) -> tuple[Array, Array, Array]:
+        """How much of each piece has passed at `time`, s."""
+        held = time - self._rise
+        falls = held - self._hold
+        return (
+            np.minimum(time, self._rise),
+            np.minimum(np.maximum(held, 0.0), self._hold),
+            np.minimum(np.maximum(falls, 0.0), self._fall),
         )
-        position += hold * (self._risen[1] + hold * self._risen[2] / 2)
-        position += fall * (self._held[1] + fall * (self._held[2] / 2 - fall * self._jerk / 6))
-        return np.where(time >= self.durations, self.end, position)

@@ -7,7 +7,6 @@ outside a limit, or, where the arms stand outside already, none lies further out
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,15 +80,12 @@ class Workspace:
         cell[..., 1] = sin * points[..., 0] + cos * points[..., 1]
         cell[..., 2] = points[..., 2]
         cell += self.base[:, np.newaxis, :3]
-        # Every link of one arm against every link of the other: axis 1 counts the pairs.
-        pairs = np.array(list(product(range(2), repeat=2)))
-        left, right = cell[:, 0], cell[:, 1]
-        along_left, along_right = (
-            np.diff(left, axis=1)[:, pairs[:, 0]],
-            np.diff(right, axis=1)[:, pairs[:, 1]],
+        # Every link of one arm against every link of the other: axes 1 and 2.
+        left, right = cell[:, 0, :, np.newaxis], cell[:, 1, np.newaxis]
+        gaps = _segments(
+            left[:, :-1], left[:, 1:] - left[:, :-1], right[:, :, :-1], right[:, :, 1:] - right[:, :, :-1]
         )
-        gaps = _segments(left[:, pairs[:, 0]], along_left, right[:, pairs[:, 1]], along_right)
-        return np.asarray(gaps.min(axis=1))
+        return np.asarray(gaps.min(axis=(1, 2)))
 
 
 def _segments(start: Array, along: Array, other: Array, across: Array) -> Array:
