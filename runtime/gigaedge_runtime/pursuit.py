@@ -63,7 +63,8 @@ class Pursuit:
         ahead = motion[0] + period * motion[1]
         error = target - ahead
         size = np.abs(error)
-        closing = np.minimum(self._quick / 4 * size, self._braked(size))
+        # The outer steps are slower than the inner ones by 2 and 5: small steps are then taken without overshoot.
+        closing = np.minimum(self._quick / 5 * size, self._braked(size))
         wanted = velocity + np.copysign(closing, error)
         # Never faster towards the end of the range than can be braked; outside of it, only inwards.
         least = -np.minimum(self._velocity, self._braked(np.maximum(ahead - self._lower, 0.0)))
