@@ -219,11 +219,12 @@ class Limiter:
     def _aim(self, target: Array, measured: Array) -> Array:
         """The target within range and, of that, within `lead` of the measured pose."""
         limits = self.limits
-        near = np.minimum(np.maximum(target, measured - limits.lead), measured + limits.lead)
-        self.clamps.lead += np.abs(near - target) > ROUNDING
-        aim = np.minimum(np.maximum(near, limits.lower), limits.upper)
-        self.clamps.position += np.abs(aim - near) > ROUNDING
-        return aim
+        within = np.minimum(np.maximum(target, limits.lower), limits.upper)
+        self.clamps.position += np.abs(within - target) > ROUNDING
+        near = np.minimum(np.maximum(within, measured - limits.lead), measured + limits.lead)
+        self.clamps.lead += np.abs(near - within) > ROUNDING
+        # Near a pose measured far outside is outside, too.
+        return np.asarray(np.minimum(np.maximum(near, limits.lower), limits.upper))
 
     def _consider(self, motion: Motion) -> Command:
         """Take `motion` as the next one where its stop is within all limits, else the next tick of the stop held."""
