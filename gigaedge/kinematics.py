@@ -66,6 +66,41 @@ def fingertips(values: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:
     return np.stack([fingertip(arm, dh_is_offset) for arm in arms], axis=-2)
 
 
+def arm_points(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:
+    """Elbow, wrist and fingertip in base coordinates, m, shape (..., 3, 3), of joint angles, rad, shape (..., 6).
+
+    The elbow is where joint 3 turns, the wrist where the axes of joints 4, 5 and 6 meet; joint 6 moves none of the
+    points. Written out instead of multiplied, for the control loop: elbow and wrist lie in the vertical plane that
+    joint 1 turns, `reach` being the horizontal axis of that plane and `aside` the one across it.
+    """
+    offsets = np.radians(THETA_DEGREES[dh_is_offset])
+    angles = np.empty((5, *joints.shape[:-1]))
+    angles[0] = joints[..., 0]
+    angles[1] = joints[..., 1] + offsets[1]
+    angles[2] = angles[1] + joints[..., 2] + offsets[2]
+    angles[3] = joints[..., 3]
+    angles[4] = joints[..., 4]
+    cos1, cos2, cos3, cos4, cos5 = np.cos(angles)
+    sin1, sin2, sin3, sin4, sin5 = np.sin(angles)
+    hand = D[5] + FINGERTIP
+    reach = np.empty((*joints.shape[:-1], 3))
+    points = np.empty((*joints.shape[:-1], 3, 3))
+    height = points[..., 2]
+    reach[..., 0] = A[2] * cos2
+    height[..., 0] = D[0] - A[2] * sin2
+    reach[..., 1] = reach[..., 0] + A[3] * cos3 + D[3] * sin3
+    height[..., 1] = height[..., 0] - A[3] * sin3 + D[3] * cos3
+    tilt = hand * sin5 * cos4
+    reach[..., 2] = reach[..., 1] + tilt * cos3 + hand * cos5 * sin3
+    height[..., 2] = height[..., 1] - tilt * sin3 + hand * cos5 * cos3
+    aside = hand * sin5 * sin4
+    points[..., 0] = reach * cos1[..., np.newaxis]
+    points[..., 1] = reach * sin1[..., np.newaxis]
+    points[..., 2, 0] -= sin1 * aside
+    points[..., 2, 1] += cos1 * aside
+    return points
+
+
 def _link(a: float, alpha: float, d: float, angle: Array) -> Array:
     """One link's transform, (..., 4, 4), of its joint's angle, rad, (...)."""
     transform = np.zeros((*angle.shape, 4, 4))

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gigaedge.errors import ConfigError
+from gigaedge.profiles import PROFILES, JointLimits, Profile, ProfileName
 from gigaedge.robot import ARM_DIM, CAMERA_ROLES, JOINTS, CameraRole, Side
 from gigaedge.sampling import Solver
 from gigaedge.validation import first_problem
@@ -21,6 +22,8 @@ Positive = Annotated[float, Field(gt=0)]
 Joints = Annotated[tuple[float, ...], Field(min_length=JOINTS, max_length=JOINTS)]
 ArmPose = Annotated[tuple[float, ...], Field(min_length=ARM_DIM, max_length=ARM_DIM)]
 """Six joints (rad) and the gripper opening (m)."""
+Point = Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]
+"""x, y, z, m."""
 
 
 class _Strict(BaseModel):
@@ -67,6 +70,31 @@ class CanConfig(_Strict):
         return self
 
 
+class BaseConfig(_Strict):
+    """Where an arm stands in the cell: `T_cell_base`, its base's z axis pointing up."""
+
+    x: float = 0.0
+    y: float = 0.0
+    z: float = 0.0
+    """m, the origin of the arm's base frame in cell coordinates."""
+    yaw: float = 0.0
+    """rad about z, counter-clockwise seen from above; 0: the arm's x axis is the cell's."""
+
+
+class BoxConfig(_Strict):
+    """What elbow, wrist and fingertip of an arm stay within, in the arm's own base coordinates, m."""
+
+    min: Point
+    max: Point
+
+    @model_validator(mode="after")
+    def _ordered(self) -> BoxConfig:
+        for axis, low, high in zip("xyz", self.min, self.max, strict=True):
+            if low >= high:
+                raise ValueError(f"{axis}: min {low} must be below max {high}")
+        return self
+
+
 class ArmConfig(_Strict):
     """One arm. `piper`: a real one; `sim`: a simulated one on our CAN plugin; `absent`: held at `pose`.
 
@@ -83,46 +111,109 @@ class ArmConfig(_Strict):
     park: ArmPose | None = None
     """Where `gigaedge arms park` and `gigaedge run --park` leave the arm, slowly: a pose that needs no room and
     that the arm may safely sink from when its power goes. There is no default: only a person can know it."""
+    base: BaseConfig | None = None
+    """Where the arm stands; `limits.clearance` needs it of both arms."""
+    workspace: BoxConfig | None = None
+    """Default: the whole reach of the arm."""
 
     @model_validator(mode="after")
     def _absent_has_pose(self) -> ArmConfig:
         if (self.driver == "absent") != (self.pose is not None):
             raise ValueError("`pose` belongs to driver absent, and driver absent needs it")
+        if self.driver == "absent" and self.workspace is not None:
+            raise ValueError("`workspace` belongs to an arm that exists, not to driver absent")
         return self
 
 
 class LimitsConfig(_Strict):
-    """What an arm may be told. Position defaults are piper_sdk's (piper_param_manager.py)."""
+    """What an arm may be told: within its profile, and narrower where the cell wants it."""
 
-    position_min: Joints = (-2.6179, 0.0, -2.967, -1.745, -1.22, -2.09439)
-    position_max: Joints = (2.6179, 3.14, 0.0, 1.745, 1.22, 2.09439)
-    velocity: Annotated[float, Field(gt=0, le=3.0)] = 1.0
-    """rad/s, every joint. PiPER's own maximum is 3."""
-    acceleration: Annotated[float, Field(gt=0, le=20.0)] = 10.0
-    """rad/s^2, used to come to a stop."""
+    profile: ProfileName = "piper"
+    """The kind of arm and firmware whose bounds hold; `piper-before-1.6-3`: firmware older than S-V1.6-3."""
+    position_min: Joints = PROFILES["piper"].position_min
+    position_max: Joints = PROFILES["piper"].position_max
+    velocity: Positive = 1.0
+    """rad/s, every joint."""
+    acceleration: Annotated[float, Field(ge=1.0)] = 5.0
+    """rad/s^2, every joint; the default is all that the firmware allows."""
+    jerk: Annotated[float, Field(ge=10.0)] = 200.0
+    """rad/s^3, every joint: how fast the acceleration may change."""
     approach_velocity: Annotated[float, Field(gt=0, le=1.0)] = 0.4
     """rad/s while the arm moves to the first target."""
     gripper_min: float = Field(0.0, ge=0.0)
-    gripper_max: float = Field(0.07, gt=0.0, le=0.1)
+    gripper_max: Positive = 0.07
     """m; 0.07 for the small gripper, 0.1 for the large one."""
-    gripper_velocity: Positive = 0.2
+    gripper_velocity: Annotated[float, Field(gt=0, le=1.0)] = 0.2
     """m/s."""
-    gripper_acceleration: Positive = 2.0
-    """m/s^2, used to come to a stop."""
-    gripper_effort: float = Field(1.0, ge=0.0, le=5.0)
+    gripper_acceleration: Annotated[float, Field(ge=0.2)] = 2.0
+    """m/s^2."""
+    gripper_jerk: Annotated[float, Field(ge=2.0)] = 80.0
+    """m/s^3."""
+    gripper_effort: float = Field(1.0, ge=0.0)
     """N*m."""
     tracking_error: Annotated[float, Field(gt=0, le=3.0)] = 0.6
     """rad; an arm whose joint is further than this from its command is at fault (blocked, or not obeying)."""
+    lead: Positive | None = None
+    """rad; no joint's target is further than this from where it was measured, so that nothing winds up against an
+    obstacle. Above `tracking_error`, or that fault could never be seen; default: 0.1 above it."""
+    clearance: Positive | None = None
+    """m between the two arms: elbow to wrist to fingertip of one, against the other's. These are centre lines: the
+    arms' own thickness comes on top. Default: not watched."""
+
+    @property
+    def bounds(self) -> Profile:
+        """The profile, with its numbers."""
+        return PROFILES[self.profile]
+
+    @property
+    def joints(self) -> JointLimits:
+        """The bounds of an arm's joints, to be compared with its firmware's."""
+        joints = len(self.position_min)
+        return JointLimits(
+            self.position_min, self.position_max, (self.velocity,) * joints, (self.acceleration,) * joints
+        )
+
+    @property
+    def measured_lead(self) -> float:
+        """`lead`, or its default, rad."""
+        return self.tracking_error + 0.1 if self.lead is None else self.lead
 
     @model_validator(mode="after")
     def _ordered(self) -> LimitsConfig:
         for joint, (low, high) in enumerate(zip(self.position_min, self.position_max, strict=True), start=1):
-            if not -3.2 <= low < high <= 3.2:
-                raise ValueError(
-                    f"joint {joint}: need -3.2 <= position_min < position_max <= 3.2 rad, got {low}, {high}"
-                )
+            if low >= high:
+                raise ValueError(f"joint {joint}: position_min {low} must be below position_max {high}")
         if self.gripper_min >= self.gripper_max:
             raise ValueError("gripper_min must be below gripper_max")
+        if self.measured_lead <= self.tracking_error:
+            raise ValueError(
+                f"lead {self.lead} must be above tracking_error {self.tracking_error}: a command held nearer to the "
+                "measured pose would hide a blocked arm"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _within_the_profile(self) -> LimitsConfig:
+        profile = self.bounds
+        suffix = f"of profile {profile.name}; a site may narrow it, not widen it"
+        for joint in range(JOINTS):
+            low, lowest = self.position_min[joint], profile.position_min[joint]
+            high, highest = self.position_max[joint], profile.position_max[joint]
+            if low < lowest:
+                raise ValueError(f"joint {joint + 1}: position_min {low} is below the {lowest} rad {suffix}")
+            if high > highest:
+                raise ValueError(
+                    f"joint {joint + 1}: position_max {high} is above the {highest} rad {suffix}"
+                )
+        for key, bound, unit in (
+            ("velocity", profile.velocity, "rad/s"),
+            ("acceleration", profile.acceleration, "rad/s^2"),
+            ("jerk", profile.jerk, "rad/s^3"),
+            ("gripper_max", profile.gripper_stroke, "m"),
+            ("gripper_effort", profile.gripper_effort, "N*m"),
+        ):
+            if getattr(self, key) > bound:
+                raise ValueError(f"{key} {getattr(self, key)} is above the {bound} {unit} {suffix}")
         return self
 
 
@@ -195,6 +286,14 @@ class Site(_Strict):
         channels = [(arm.can.interface, arm.can.channel) for arm in self.arms if arm.driver == "piper"]
         if len(set(channels)) != len(channels):
             raise ValueError("arms: both arms are on the same CAN channel; give each its own")
+        return self
+
+    @model_validator(mode="after")
+    def _clearance_is_measurable(self) -> Site:
+        for arm in self.arms:
+            if self.limits.clearance is not None and (arm.driver == "absent" or arm.base is None):
+                why = "that arm is absent" if arm.driver == "absent" else "that arm has no `base`"
+                raise ValueError(f"limits.clearance needs the place of both arms; {arm.side}: {why}")
         return self
 
     def arm(self, side: Side) -> ArmConfig:

@@ -135,8 +135,7 @@ def _summary(report: RunReport) -> list[list[str]]:
         rows += [
             ["states", " -> ".join(change.state for change in control.states) or control.state],
             ["commands", f"{control.sends} sent, {control.failed_sends} failed, {control.missed} ticks missed"],
-            ["limits hit", f"{sum(control.position_clamps.values())} position, "
-             f"{sum(control.velocity_clamps.values())} velocity"],
+            ["limits hit", ", ".join(f"{count} {name}" for name, count in control.clamps.totals().items())],
             ["arms enabled", ", ".join(f"{side} {'yes' if on else 'no'}" for side, on in control.enabled.items())],
             ["control scheduling", control.scheduling],
             ["late ticks", ", ".join(f"{cause} x {count}" for cause, count in control.late.items()) or "none"],
@@ -151,7 +150,7 @@ def _joints(control: ControlReport) -> list[list[str]]:
             f"{control.travel_commanded.get(name, 0.0):.3f}",
             f"{travel:.3f}",
             f"{control.end_error[name]:+.4f}" if name in control.end_error else "-",
-            str(control.position_clamps.get(name, 0) + control.velocity_clamps.get(name, 0)),
+            str(control.clamps.position.get(name, 0) + control.clamps.velocity.get(name, 0)),
         ]
         for name, travel in control.travel_measured.items()
     ]

@@ -95,6 +95,7 @@ class ControlLoop:
         """Arms whose feedback is too old to begin with."""
         self._measured = np.zeros(ROBOT_DIM)
         self._target = np.zeros(ROBOT_DIM)
+        self._unmoving = np.zeros(ROBOT_DIM)
         self._absent = np.zeros(ROBOT_DIM, dtype=bool)
         for side in SIDES:
             pose = site.arm(side).pose
@@ -306,9 +307,10 @@ class ControlLoop:
         if state.follows and (not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk):
             self.statistics.chunks.append(self._seen.chunk)
         if state is State.RUNNING:
-            return self.limiter.track(self._schedule.blended(now, self._target))
+            target = self._schedule.blended(now, self._target)
+            return self.limiter.track(target, self._unmoving, self._unmoving, self._measured)
         if state is State.APPROACH:
-            return self.limiter.approach(self._schedule.target(now, self._target))
+            return self.limiter.approach(self._schedule.target(now, self._target), self._measured)
         return self.limiter.decelerate()
 
     def _send(self, command: Command) -> None:

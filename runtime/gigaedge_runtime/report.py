@@ -92,6 +92,29 @@ class LateTick:
 
 
 @dataclass(frozen=True)
+class ClampCounts:
+    """How often each limit held back a target; by name of gigaedge.robot.DIM_NAMES unless said otherwise."""
+
+    position: dict[str, int]
+    velocity: dict[str, int]
+    acceleration: dict[str, int]
+    jerk: dict[str, int]
+    lead: dict[str, int]
+    """Targets too far from the measured pose."""
+    workspace: dict[str, int]
+    """By side."""
+    clearance: int
+    """Between the two arms."""
+
+    def totals(self) -> dict[str, int]:
+        """The sum over all joints or arms, by limit."""
+        counts = asdict(self)
+        return {
+            name: count if isinstance(count, int) else sum(count.values()) for name, count in counts.items()
+        }
+
+
+@dataclass(frozen=True)
 class ControlReport:
     """The control process's side. Dictionaries go from a name of gigaedge.robot.DIM_NAMES to a number."""
 
@@ -113,8 +136,7 @@ class ControlReport:
     """Ticks that came more than `statistics.LATE` after the one before, by cause."""
     late_ticks: list[LateTick]
     """The first 100 of them."""
-    position_clamps: dict[str, int]
-    velocity_clamps: dict[str, int]
+    clamps: ClampCounts
     travel_commanded: dict[str, float]
     """Sum of the absolute changes of the command."""
     travel_measured: dict[str, float]
@@ -148,6 +170,7 @@ class ControlReport:
                 **data,
                 "period": Spread(**data["period"]),
                 "work": Spread(**data["work"]),
+                "clamps": ClampCounts(**data["clamps"]),
                 "states": [StateChange(**change) for change in data["states"]],
                 "late_ticks": [LateTick(**tick) for tick in data["late_ticks"]],
             }

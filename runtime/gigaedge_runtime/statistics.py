@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
-from gigaedge_runtime.limits import Limiter
-from gigaedge_runtime.report import ControlReport, Histogram, LateCause, LateTick, StateChange
+from gigaedge_runtime.limits import Clamps, Limiter
+from gigaedge_runtime.report import ClampCounts, ControlReport, Histogram, LateCause, LateTick, StateChange
 from gigaedge_runtime.scheduling import ThreadAccount, Usage
 from gigaedge_runtime.states import Machine
 
@@ -134,8 +134,7 @@ class ControlStatistics:
             missed=self.missed,
             late=dict(self._late),
             late_ticks=list(self._late_ticks),
-            position_clamps={name: int(v) for name, v in self._named(limiter.position_clamps).items()},
-            velocity_clamps={name: int(v) for name, v in self._named(limiter.velocity_clamps).items()},
+            clamps=self._clamps(limiter.clamps),
             travel_commanded=self._named(self._travel_commanded),
             travel_measured=self._named(self._travel_measured),
             end_error=self._named(self._commanded - self._measured) if commanded else {},
@@ -147,6 +146,24 @@ class ControlStatistics:
             standstill_after=standstill,
             enabled={str(side): on for side, on in enabled.items()},
             scheduling=scheduling,
+        )
+
+    def _clamps(self, clamps: Clamps) -> ClampCounts:
+        def counted(values: NDArray[np.int64]) -> dict[str, int]:
+            return {name: int(value) for name, value in self._named(values).items()}
+
+        return ClampCounts(
+            position=counted(clamps.position),
+            velocity=counted(clamps.velocity),
+            acceleration=counted(clamps.acceleration),
+            jerk=counted(clamps.jerk),
+            lead=counted(clamps.lead),
+            workspace={
+                side: int(count)
+                for side, count in zip(SIDES, clamps.workspace, strict=True)
+                if side in self.present
+            },
+            clearance=clamps.clearance,
         )
 
     def _named(self, values: NDArray[np.generic]) -> dict[str, float]:

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from piper_sdk import C_PiperForwardKinematics
 
-from gigaedge.kinematics import FINGERTIP, DhIsOffset, fingertip, fingertips, link6_pose
+from gigaedge.kinematics import (
+    FINGERTIP,
+    THETA_DEGREES,
+    A,
+    D,
+    DhIsOffset,
+    arm_points,
+    fingertip,
+    fingertips,
+    link6_pose,
+)
+from gigaedge.robot import JOINTS
 
 LOW = np.array([-2.6179, 0, -2.967, -1.745, -1.22, -2.09439])
 HIGH = np.array([2.6179, 3.14, 0, 1.745, 1.22, 2.09439])
@@ -79,3 +90,23 @@ def test_wrong_shapes_are_named() -> None:
         fingertip(np.zeros(14))
     with pytest.raises(ValueError, match=r"values: expected \(..., 14\), got \(6,\)"):
         fingertips(np.zeros(6))
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_arm_points_are_on_the_links(offset: DhIsOffset) -> None:
+    joints = np.random.default_rng(3).uniform(-3, 3, (20, 2, JOINTS))
+    points = arm_points(joints, offset)
+    assert points.shape == (20, 2, 3, 3)
+    np.testing.assert_allclose(points[..., 2, :], fingertip(joints, offset), atol=1e-12)
+    pose = link6_pose(joints, offset)
+    np.testing.assert_allclose(points[..., 1, :], pose[..., :3, 3] - D[5] * pose[..., :3, 2], atol=1e-12)
+    elbow = points[..., 0, :] - np.array([0, 0, D[0]])
+    np.testing.assert_allclose(np.linalg.norm(elbow, axis=-1), A[2], atol=1e-12)
+    # Straight up when the upper arm is turned by a right angle from the horizontal, forwards or backwards at 0.
+    up = np.zeros(JOINTS)
+    up[1] = -np.pi / 2 - np.radians(THETA_DEGREES[offset][1])
+    np.testing.assert_allclose(arm_points(up, offset)[0], [0, 0, D[0] + A[2]], atol=1e-12)
+    ahead = np.zeros(JOINTS)
+    ahead[1] = -np.radians(THETA_DEGREES[offset][1])
+    ahead[0] = np.pi / 2
+    np.testing.assert_allclose(arm_points(ahead, offset)[0], [0, A[2], D[0]], atol=1e-12)

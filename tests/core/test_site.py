@@ -49,7 +49,66 @@ def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing(tmp_path: Path
         ({"limits": {"position_min": [0.0] * 5}}, r"`limits\.position_min`"),
         (
             {"limits": {"position_min": [3.0, 0, -2.9, -1.7, -1.2, -2.0]}},
-            "joint 1: need -3.2 <= position_min",
+            "joint 1: position_min 3.0 must be below position_max 2.6179",
+        ),
+        (
+            {"limits": {"position_min": [-2.6179, -0.1, -2.967, -1.745, -1.22, -2.09439]}},
+            r"joint 2: position_min -0\.1 is below the 0\.0 rad of profile piper; a site may narrow it, not widen it",
+        ),
+        (
+            {
+                "limits": {
+                    "profile": "piper-before-1.6-3",
+                    "position_max": [2.6179, 3.14, 0, 1.745, 1.22, 2.1],
+                }
+            },
+            r"joint 6: position_max 2\.1 is above the 2\.09439 rad of profile piper-before-1\.6-3; a site may narrow",
+        ),
+        ({"limits": {"velocity": 3.01}}, r"velocity 3\.01 is above the 3\.0 rad/s of profile piper"),
+        ({"limits": {"acceleration": 5.1}}, r"acceleration 5\.1 is above the 5\.0 rad/s\^2 of profile piper"),
+        ({"limits": {"jerk": 501}}, r"jerk 501\.0 is above the 500\.0 rad/s\^3 of profile piper"),
+        ({"limits": {"gripper_max": 0.11}}, r"gripper_max 0\.11 is above the 0\.1 m of profile piper"),
+        ({"limits": {"gripper_effort": 5.5}}, r"gripper_effort 5\.5 is above the 5\.0 N\*m of profile piper"),
+        ({"limits": {"profile": "pipper"}}, r"`limits\.profile`"),
+        ({"limits": {"lead": 0.6}}, r"lead 0\.6 must be above tracking_error 0\.6: .* hide a blocked arm"),
+        (
+            {
+                "limits": {"clearance": 0.1},
+                "arms": [{"side": s, "driver": "sim", "base": {}} for s in ("left",)]
+                + [{"side": "right", "driver": "sim"}],
+            },
+            r"limits\.clearance needs the place of both arms; right: that arm has no `base`",
+        ),
+        (
+            {
+                "limits": {"clearance": 0.1},
+                "arms": [
+                    {"side": "left", "driver": "sim", "base": {}},
+                    {"side": "right", "driver": "absent", "pose": POSE, "base": {}},
+                ],
+            },
+            "limits.clearance needs the place of both arms; right: that arm is absent",
+        ),
+        (
+            {
+                "arms": [
+                    {"side": "left", "driver": "sim", "workspace": {"min": [0, 0, 0.2], "max": [1, 1, 0.2]}}
+                ]
+            },
+            r"z: min 0\.2 must be below max 0\.2",
+        ),
+        (
+            {
+                "arms": [
+                    {
+                        "side": "left",
+                        "driver": "absent",
+                        "pose": POSE,
+                        "workspace": {"min": [0, 0, 0], "max": [1, 1, 1]},
+                    }
+                ]
+            },
+            "`workspace` belongs to an arm that exists",
         ),
         ({"limits": {"gripper_min": 0.08}}, "gripper_min must be below gripper_max"),
         ({"arms": [{"side": "left", "driver": "sim"}] * 2}, "need one `left` and one `right`"),
@@ -70,6 +129,21 @@ def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing(tmp_path: Path
 def test_what_does_not_fit_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_site(site(tmp_path, **changes))
+
+
+def test_each_bound_of_the_profile_may_be_used_up(tmp_path: Path) -> None:
+    limits = {"velocity": 3.0, "acceleration": 5.0, "jerk": 500.0, "gripper_max": 0.1, "gripper_effort": 5.0}
+    loaded = load_site(site(tmp_path, limits=limits))
+    assert loaded.limits.joints.velocity == (3.0,) * 6
+    assert loaded.limits.joints.acceleration == (5.0,) * 6
+    assert loaded.limits.joints.position_max == loaded.limits.bounds.position_max
+
+
+def test_the_lead_follows_the_tracking_error(tmp_path: Path) -> None:
+    assert load_site(site(tmp_path, limits={"tracking_error": 0.4})).limits.measured_lead == 0.5
+    assert (
+        load_site(site(tmp_path, limits={"tracking_error": 0.4, "lead": 0.41})).limits.measured_lead == 0.41
+    )
 
 
 def test_no_yaml_at_all(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_it_approaches_slowly_then_follows_the_chunk(cell: Cell) -> None:
     assert speeds(cell.commands).max() <= 0.4 + 1e-9
     cell.run(0.7)
     assert cell.state is State.RUNNING
-    np.testing.assert_allclose(cell.commands[-1], target, atol=1e-6)
+    np.testing.assert_allclose(cell.commands[-1], target, atol=1e-3)
     np.testing.assert_allclose(cell.arms["left"].pose, target[:ARM_DIM], atol=1e-3)
     assert cell.status.phase is Phase.LOOPING
     assert cell.status.chunk == 1
@@ -217,7 +217,7 @@ def test_actions_are_due_by_time_and_past_ones_are_skipped(cell: Cell) -> None:
     observed = cell.now - 0.2
     cell.run(0.5)
     due = START[0] + 0.5 * (cell.now - observed)
-    assert cell.commands[-1][0] == pytest.approx(due, abs=0.01)
+    assert cell.commands[-1][0] == pytest.approx(due, abs=0.08)
 
 
 def test_a_missing_chunk_decelerates_and_holds_and_a_fresh_near_one_resumes(cell: Cell) -> None:
@@ -257,9 +257,9 @@ def test_two_chunks_apart_are_joined_without_a_jump(cell: Cell) -> None:
     cell.publish(other)
     cell.run(0.3)
     assert cell.state is State.RUNNING
-    np.testing.assert_allclose(cell.commands[-1], other, atol=1e-6)
+    np.testing.assert_allclose(cell.commands[-1], other, atol=1e-3)
     assert speeds(cell.commands).max() < 0.8, "0.05 rad faded over 0.15 s"
-    assert not cell.loop.limiter.velocity_clamps.any()
+    assert not cell.loop.limiter.clamps.velocity.any()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -417,7 +417,7 @@ def test_an_arm_that_does_not_follow_latches(cell: Cell) -> None:
 def test_a_dead_policy_process_brings_both_arms_to_hold_at_once(cell: Cell) -> None:
     cell.start(slope=0.9)
     cell.run(0.5)
-    assert speeds(cell.commands)[-1].max() == pytest.approx(0.9, abs=0.02)
+    assert speeds(cell.commands)[-1].max() == pytest.approx(0.9, abs=0.08)
     cell.policy = False
     died = cell.now
     cell.run(PERIOD)
@@ -429,11 +429,11 @@ def test_a_dead_policy_process_brings_both_arms_to_hold_at_once(cell: Cell) -> N
     report = cell.loop.report("test")
     assert report.held_after is not None
     assert report.standstill_after is not None
-    assert report.held_after < 0.12
-    assert report.standstill_after < 0.2
+    assert report.held_after < 0.22, "0.9 rad/s at 5 rad/s^2, and what 200 rad/s^3 adds"
+    assert report.standstill_after < 0.25
     moving = [k for k, step in enumerate(speeds(cell.commands)) if step.any()]
     stopped_at = died + (moving[-1] - len(cell.commands)) * PERIOD + 1.0
-    assert stopped_at - died < 0.12
+    assert stopped_at - died < 0.22
     assert cell.run(1.0), "it holds until it is told to end"
     cell.board.order.give(Order.STOP)
     assert not cell.run(PERIOD)
@@ -509,7 +509,7 @@ def test_an_absent_arm_stays_at_its_pose_and_counts_nowhere() -> None:
     newest = cell.board.states.newest()
     assert newest is not None
     np.testing.assert_array_equal(newest[1][arm_slice("right")], HOME)
-    assert not cell.loop.limiter.position_clamps.any()
+    assert not cell.loop.limiter.clamps.position.any()
     assert set(cell.loop.report("test").travel_commanded) == {f"left_joint_{j}" for j in range(1, 7)} | {
         "left_gripper"
     }
@@ -691,9 +691,9 @@ def test_a_target_beyond_the_limits_is_reached_as_far_as_they_allow(cell: Cell) 
     assert cell.commands[-1][4] == 1.22
     assert cell.commands[-1][6] == 0.07
     report = cell.loop.report("test")
-    assert report.position_clamps["left_joint_5"] > 0
-    assert report.position_clamps["left_gripper"] > 0
-    assert report.position_clamps["right_gripper"] == 0
+    assert report.clamps.position["left_joint_5"] > 0
+    assert report.clamps.position["left_gripper"] > 0
+    assert report.clamps.position["right_gripper"] == 0
 
 
 def test_the_report_tells_the_story(cell: Cell) -> None:

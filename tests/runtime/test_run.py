@@ -221,7 +221,7 @@ def test_one_armed_and_dry(tmp_path: Path) -> None:
     assert result.control.states[0].state == "stopped"
     assert result.control.enabled == {"left": False}
     assert max(result.control.travel_measured.values()) < 1e-3
-    assert set(result.control.position_clamps) == set(result.control.travel_measured)
+    assert set(result.control.clamps.position) == set(result.control.travel_measured)
     assert not any(name.startswith("right") for name in result.control.travel_measured)
 
 
