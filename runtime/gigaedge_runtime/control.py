@@ -20,9 +20,10 @@ from gigaedge_runtime.devices import Arm, ArmState
 from gigaedge_runtime.limits import Command, Limiter, Limits
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
 from gigaedge_runtime.report import ControlReport
+from gigaedge_runtime.schedule import Schedule
 from gigaedge_runtime.states import Fault, FaultCode, Machine, Seen, State, Thresholds
 from gigaedge_runtime.statistics import ControlStatistics
-from gigaedge_runtime.trajectory import Schedule, Trajectory
+from gigaedge_runtime.trajectory import Trajectory
 
 SETTLING = 0.4
 """s; so long the command stands still before the arms count as settled."""
@@ -246,7 +247,7 @@ class ControlLoop:
             if state is State.FAULT:
                 self.statistics.faulted_at = now
             if state is State.RUNNING:
-                self._schedule.align(now, self.limiter.position)
+                self._schedule.restart(now, self.limiter.position)
         return state
 
     def _command(self, now: float, state: State) -> Command:
