@@ -41,6 +41,8 @@ class Trajectory:
         self.rate = rate
         self.end = start + (len(knots) - 1) / rate
         """When the last action is due, s."""
+        self.count = len(knots)
+        """Number of actions."""
         self._last = float(len(knots) - 1)
         if len(knots) == 1:
             knots = np.repeat(knots, 2, axis=0)
