@@ -73,7 +73,7 @@ class ControlLoop:
         self.limiter = Limiter(Limits.of(site), self._period)
         self.statistics = ControlStatistics(tuple(arms))
         self.armed = False
-        self._schedule = Schedule(ROBOT_DIM, timing.handover)
+        self._schedule = Schedule(ROBOT_DIM, site.execution.fade, site.execution.decay)
         self._seen = Seen()
         self._states: dict[Side, ArmState] = {}
         self._failed: dict[Side, int] = dict.fromkeys(arms, 0)
@@ -184,9 +184,11 @@ class ControlLoop:
             trajectory = Trajectory(actions, record.observed, record.rate, record.id)
         except InputError as error:
             return Fault(FaultCode.NON_FINITE, f"chunk {record.id} is refused: {error}")
+        before = self._schedule.trajectory
         self._schedule.accept(trajectory)
         self.statistics.chunks_late += not trajectory.due(now)
         if self.machine.state is State.RUNNING:
+            self.statistics.seams.add(now, before, trajectory, record.delay)
             self._schedule.align(now, self.limiter.position)
         return None
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
 from gigaedge_runtime.limits import Limiter
 from gigaedge_runtime.report import ControlReport, Histogram, StateChange
+from gigaedge_runtime.seam import Seams
 from gigaedge_runtime.states import Machine
 
 MOTION = 2e-3
@@ -31,6 +32,7 @@ class ControlStatistics:
         self.failed_sends = 0
         self.chunks: deque[int] = deque(maxlen=1000)
         self.chunks_late = 0
+        self.seams = Seams(present)
         self.missed = 0
         self.faulted_at: float | None = None
         self.rested_at: float | None = None
@@ -109,6 +111,7 @@ class ControlStatistics:
             failed_sends=self.failed_sends,
             chunks=list(self.chunks),
             chunks_late=self.chunks_late,
+            seam=self.seams.report(),
             held_after=held,
             standstill_after=standstill,
             enabled={str(side): on for side, on in enabled.items()},
