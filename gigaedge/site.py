@@ -165,8 +165,8 @@ class ExecutionConfig(_Strict):
     """`rtc`: the sampler continues the chunk before (real-time chunking), and what is left of the step is faded out.
     `crossfade`: the step between two chunks is faded out. `ensemble`: the average of all chunks that have an action
     for the instant. `none`: the new chunk at once; the limits alone soften the step."""
-    crossfade: float | None = Field(None, ge=0.0, le=1.0)
-    """s of a fade; default 0.15. In an ensemble, how long a chunk takes to come and to go."""
+    crossfade: float = Field(0.15, ge=0.0, le=1.0)
+    """s of a fade; 0: at once. In an ensemble, how long a chunk takes to come and to go."""
     guidance: float = Field(100.0, gt=0.0, le=1000.0)
     """Bound of the strength with which a sampler step is drawn to the chunk before (`rtc`). The paper has 5; the
     strength never exceeds 1 / noise level, which is 41 in the last of ten steps, so 100 is no bound."""
@@ -186,9 +186,7 @@ class ExecutionConfig(_Strict):
     @property
     def fade(self) -> float:
         """How long a fade takes, s."""
-        if self.handover == "none":
-            return 0.0
-        return 0.15 if self.crossfade is None else self.crossfade
+        return 0.0 if self.handover == "none" else self.crossfade
 
     @property
     def decay(self) -> float | None:

@@ -61,13 +61,14 @@ def main(
     dataset: Annotated[Path | None, typer.Option(help="A LeRobot v3 dataset.")] = None,
     episodes: Annotated[int, typer.Option(help="Episodes of it.", min=1)] = 3,
     delay: Annotated[float, typer.Option(help="Of inference, s.", min=0.01)] = 0.2,
+    late: Annotated[float, typer.Option(help="By how much every fifth chunk is late, s.", min=0.0)] = 0.0,
     replan: Annotated[int, typer.Option(help="Actions until the next chunk takes over.", min=1)] = 30,
     seconds: Annotated[float, typer.Option(help="Length of a simulated run.", min=5.0)] = 30.0,
     seed: Annotated[int, typer.Option(help="Of noise and delays.")] = 0,
     report: Annotated[Path | None, typer.Option("--json", help="Write everything as JSON.")] = None,
 ) -> None:
     """Measure seams, smoothness and faithfulness of every way of handing over."""
-    timing = Timing(delay, replan, seconds, seed)
+    timing = Timing(delay, replan, seconds, seed, late)
     results: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))

@@ -53,6 +53,8 @@ class Timing:
     seconds: float
     """How long the simulated cell runs."""
     seed: int = 0
+    late: float = 0.0
+    """s by which every fifth chunk comes later than that."""
 
 
 @dataclass
@@ -108,6 +110,8 @@ def closed_loop(policy: Policy, scene: Scene, execution: ExecutionConfig, timing
         if underway is None and now >= due:
             measured = np.array([axis.position for axis in arms])
             delay = timing.delay * (1 + 0.2 * random.random())
+            number = following.chunk + 1 if following else 1
+            delay += timing.late if number % 5 == 0 else 0.0
             noise = random.standard_normal((action.chunk, action.width), np.float32)
             seen = Observation(scene.picture(now, measured), measured.astype(np.float32), noise)
             guidance = None
@@ -118,7 +122,6 @@ def closed_loop(policy: Policy, scene: Scene, execution: ExecutionConfig, timing
                 executed = slice(0, timing.replan + int(delay * action.rate_hz))
                 free = policy.chunk(seen).actions
                 outcome.changes.append(_rms((chunk - free)[executed][:, JOINTS]))
-            number = following.chunk + 1 if following else 1
             trajectory = Trajectory(chunk, now, action.rate_hz, number)
             continuity.published(trajectory, delay)
             underway = (now + delay, trajectory)

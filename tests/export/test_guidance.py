@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from gigaedge_runtime import Observation, Policy
 from gigaedge_runtime.rtc import Guidance, soft_mask
 
 UNBOUND = 1e6
+SMALL = ExportOptions(view_width=64, view_height=64, prompt_length=8, chunk=20, steps=(3,))
 JOINTS = np.array(DELTA_MASK)
 
 
@@ -107,9 +109,9 @@ def loaded_random(folder: Path, generation: str, sizes: Sizes) -> LoadedCheckpoi
 @pytest.mark.parametrize(
     ("generation", "sizes", "options"),
     [
-        ("GWP-0", Sizes(layers=1, heads=3, head_dim=16, action_channels=16), ExportOptions(chunk=20, steps=(1, 3))),
-        ("GWP-0.5", Sizes(layers=2, heads=2, head_dim=32, action_channels=14), ExportOptions(opset=20, steps=(4,))),
-        ("GWP-0.5", Sizes(layers=1, action_channels=40), ExportOptions(layout="single", steps=(5,))),
+        ("GWP-0", Sizes(layers=1, heads=3, head_dim=16, action_channels=16), replace(SMALL, steps=(1, 3))),
+        ("GWP-0.5", Sizes(layers=2, heads=2, head_dim=32, action_channels=14), replace(SMALL, opset=20, chunk=48)),
+        ("GWP-0.5", Sizes(layers=1, action_channels=40), replace(SMALL, layout="single")),
     ],
 )  # fmt: skip
 def test_pytorch_agrees(tmp_path: Path, generation: str, sizes: Sizes, options: ExportOptions) -> None:
@@ -118,7 +120,9 @@ def test_pytorch_agrees(tmp_path: Path, generation: str, sizes: Sizes, options: 
     policy = Policy.load(tmp_path / "b")
     from gigaedge_export.prompts import load_prompt
 
-    prompt = load_prompt(tmp_path / "c" / PROMPT, length=64, width=sizes.text_dim)[0].numpy()
+    prompt = load_prompt(tmp_path / "c" / PROMPT, length=options.prompt_length, width=sizes.text_dim)[
+        0
+    ].numpy()
     seen = observation(policy)
     previous = before(policy, seen)
     weight = soft_mask(options.chunk, 5, 15)
@@ -161,14 +165,14 @@ def test_lowered_graphs_are_guided_in_fp32_and_bear_dimensions_that_never_move(
     loaded = load_checkpoint(CheckpointPaths.in_directory(tmp_path / "c"))
     recipe = Recipe(precision, target)  # type: ignore[arg-type]
     for layout in ("split", "single"):
-        options = ExportOptions(steps=(3,), layout=layout, recipe=recipe)  # type: ignore[arg-type]
+        options = replace(SMALL, layout=layout, recipe=recipe)  # type: ignore[arg-type]
         export_bundle(loaded, {"p": tmp_path / "c" / PROMPT}, tmp_path / layout, options)
         policy = Policy.load(tmp_path / layout)
         seen = observation(policy)
         free = policy.chunk(seen, intermediate=True)
         previous = before(policy, seen)
         previous[:, 7:] += np.float32(0.02)
-        weight = np.ones(48, np.float32)
+        weight = np.ones(SMALL.chunk, np.float32)
         guided = policy.chunk(seen, guidance=Guidance(previous, weight, UNBOUND), intermediate=True)
         assert all(np.isfinite(value).all() for value in guided.intermediate.values())
         assert np.abs(guided.intermediate["trajectory"]).max() < 2 * GUIDANCE_REACH

@@ -25,7 +25,8 @@ CONTROL = ControlReport(
     period=SPREAD, work=SPREAD, ticks=9, missed=1, position_clamps={"left_joint_1": 2},
     velocity_clamps={"left_joint_1": 3}, travel_commanded={"left_joint_1": 0.5},
     travel_measured={"left_joint_1": 0.4}, end_error={}, sends=18, failed_sends=0, chunks=[1, 2],
-    chunks_late=0, seam=SeamReport(*[SPREAD] * 6), held_after=None, standstill_after=None, enabled={"left": True}, scheduling="normal",
+    chunks_late=0, seam=SeamReport(*[SPREAD] * 6), held_after=None, standstill_after=None,
+    enabled={"left": True}, scheduling="normal",
 )  # fmt: skip
 POLICY = PolicyReport(chunks=2, refused={"stale": 1}, guided=1, stages={"wait": SPREAD})
 
