@@ -175,11 +175,12 @@ class ExecutionConfig(_Strict):
 
     @model_validator(mode="after")
     def _settings_are_used(self) -> ExecutionConfig:
-        for name in sorted(self.model_fields_set & _USED_BY.keys()):
-            if self.handover not in _USED_BY[name]:
+        # By value: a site that was written out in full and read again sets everything.
+        for name, users in _USED_BY.items():
+            if self.handover not in users and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(
                     f"`{name}` says nothing with handover {self.handover}; remove it, or choose handover "
-                    f"{' or '.join(_USED_BY[name])}"
+                    f"{' or '.join(users)}"
                 )
         return self
 

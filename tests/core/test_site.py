@@ -8,7 +8,7 @@ import yaml
 
 from gigaedge.errors import ConfigError
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge.site import load_site
+from gigaedge.site import ExecutionConfig, load_site
 
 POSE = [0.0, 1.2, -1.0, 0.0, 0.5, 0.0, 0.03]
 
@@ -71,7 +71,7 @@ def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing(tmp_path: Path
             {"execution": {"handover": "crossfade", "guidance": 5}},
             "`guidance` says nothing with handover crossfade; remove it, or choose handover rtc",
         ),
-        ({"execution": {"ensemble_decay": 0.1}}, "`ensemble_decay` says nothing with handover rtc"),
+        ({"execution": {"ensemble_decay": 0.2}}, "`ensemble_decay` says nothing with handover rtc"),
         (
             {"cameras": [{"role": role, "driver": "realsense", "serial": "1"} for role in CAMERA_ROLES]},
             "two cameras have the same serial",
@@ -108,3 +108,4 @@ def test_a_way_of_handing_over_has_its_fade(
 ) -> None:
     found = load_site(site(tmp_path, execution=execution)).execution
     assert (found.fade, found.decay) == (fade, decay)
+    assert ExecutionConfig.model_validate(found.model_dump()) == found
