@@ -2,7 +2,8 @@
 
     x <- x + c0 * v + c1 * previous v
 
-so that one graph serves every solver, and a solver is data. The network predicts v = noise - data.
+so that one graph serves every solver, and a solver is data. The network predicts v = noise - data. At noise level sigma
+the sample is x = (1 - sigma) * data + sigma * noise, so that x - sigma * v estimates the data.
 """
 
 from __future__ import annotations
@@ -31,3 +32,25 @@ def coefficients(sigmas: NDArray[np.float32], solver: Solver) -> NDArray[np.floa
         table[1:, 0] += extrapolation
         table[1:, 1] = -extrapolation
     return table
+
+
+def guidance_strengths(sigmas: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How strongly each step is drawn towards the chunk before, (steps,), for noise levels `sigmas` (steps + 1,).
+
+    With strength w, and weight W in 0..1 per action, a step's velocity becomes
+
+        v - w * W * (previous - (x - sigma * v))
+
+    whose own estimate of the data lies the share sigma * w * W of the way from the network's to the previous chunk.
+
+    Real-time chunking (Black, Galliker and Levine, arXiv 2506.07339, equation 2 with tau = 1 - sigma) has
+    w = (tau^2 + sigma^2) / (tau * sigma): for a network whose estimate follows x with the Jacobian of the true flow.
+    The Jacobian is left out here, as a forward-only graph must, and near pure noise the same w would draw the
+    estimate far beyond the previous chunk. 1 / sigma draws it exactly there, and is the bound: the weighted average
+    of two chunks at most, whatever the number of steps.
+    """
+    sigma = sigmas[:-1].astype(np.float64)
+    tau = 1 - sigma
+    with np.errstate(divide="ignore"):
+        optimal = (tau**2 + sigma**2) / (tau * sigma)
+    return np.minimum(optimal, 1 / sigma).astype(np.float32)

@@ -233,8 +233,6 @@ class TimingConfig(_Strict):
     """rad; a held arm resumes only on a chunk whose due action is this near to the measured pose."""
     approach_tolerance: Positive = 0.05
     """rad; the approach has arrived when every joint's command is this near to the due action."""
-    handover: float = Field(0.15, ge=0.0, le=1.0)
-    """How long the step between two chunks is faded out; 0: at once, within the limits."""
     startup_timeout: Positive = 30.0
     approach_timeout: Positive = 20.0
 
@@ -253,6 +251,53 @@ class InferenceConfig(_Strict):
     """Seed of the sampler's noise."""
 
 
+Handover = Literal["rtc", "crossfade", "ensemble", "none"]
+
+_USED_BY: dict[str, tuple[Handover, ...]] = {
+    "crossfade": ("rtc", "crossfade", "ensemble"),
+    "guidance": ("rtc",),
+    "ensemble_decay": ("ensemble",),
+}
+"""Which ways of handing over take a setting."""
+
+
+class ExecutionConfig(_Strict):
+    """How one chunk hands over to the next; docs/decisions/0008 has the figures. `timing.replan_after` says when."""
+
+    handover: Handover = "rtc"
+    """`rtc`: the sampler continues the chunk before (real-time chunking), and what is left of the step is faded out.
+    `crossfade`: the step between two chunks is faded out. `ensemble`: the average of all chunks that have an action
+    for the instant. `none`: the new chunk at once; the limits alone soften the step."""
+    crossfade: float = Field(0.15, ge=0.0, le=1.0)
+    """s of a fade; 0: at once. In an ensemble, how long a chunk takes to come and to go."""
+    guidance: float = Field(100.0, gt=0.0, le=1000.0)
+    """Bound of the strength with which a sampler step is drawn to the chunk before (`rtc`). The paper has 5; the
+    strength never exceeds 1 / noise level, which is 41 in the last of ten steps, so 100 is no bound."""
+    ensemble_decay: float = Field(0.1, ge=0.0, le=10.0)
+    """m of the weights exp(-m * i), i = 0 for the oldest chunk: the larger, the more the older ones count."""
+
+    @model_validator(mode="after")
+    def _settings_are_used(self) -> ExecutionConfig:
+        # By value: a site that was written out in full and read again sets everything.
+        for name, users in _USED_BY.items():
+            if self.handover not in users and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"`{name}` says nothing with handover {self.handover}; remove it, or choose handover "
+                    f"{' or '.join(users)}"
+                )
+        return self
+
+    @property
+    def fade(self) -> float:
+        """How long a fade takes, s."""
+        return 0.0 if self.handover == "none" else self.crossfade
+
+    @property
+    def decay(self) -> float | None:
+        """Of an ensemble; None where only the newest chunk counts."""
+        return self.ensemble_decay if self.handover == "ensemble" else None
+
+
 class Site(_Strict):
     """A robot cell."""
 
@@ -265,6 +310,7 @@ class Site(_Strict):
     arms: tuple[ArmConfig, ...]
     limits: LimitsConfig = LimitsConfig()
     timing: TimingConfig = TimingConfig()
+    execution: ExecutionConfig = ExecutionConfig()
     inference: InferenceConfig = InferenceConfig()
 
     @model_validator(mode="after")

@@ -2,7 +2,8 @@
 
     text     prompt embedding           -> cross-attention keys and values      once per prompt
     context  composite, state, text     -> self-attention keys and values       once per chunk
-    step     actions, row, context, text -> next actions, velocity, targets     once per sampler step
+    step     actions, row, context, text, and the chunk before
+                                         -> next actions, velocity, targets     once per sampler step
 
 Everything that depends on the flow time alone is a row of a table in `step`, chosen by its input `row`. All tensors
 are without a batch axis; `signature` of each graph gives names and shapes, the same ones the manifest records.
@@ -26,6 +27,13 @@ from gigaedge_export.vae import FirstFrameVae
 
 RANGE_FLOOR = 1e-8
 """Smallest q99 - q01, as upstream has it."""
+GUIDANCE_REACH = 10.0
+"""Normalised distance from the middle of the statistics beyond which a previous action guides nothing.
+
+The statistics' 1st and 99th percentile are at -1 and 1. A value this far out belongs to a dimension that hardly moves
+(an absent arm: its span may be `RANGE_FLOOR`), and would swamp everything else in the network."""
+STEP_INPUTS = 8
+"""Inputs of `StepGraph` before its keys and values."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +188,12 @@ class StepGraph(Graph):
     `coefficients` (2,) weigh this step's velocity and the previous one's (`gigaedge.sampling`). `targets` (chunk, 14)
     are the next actions as absolute joint angles (rad) and gripper openings (m); after the last step they are the
     policy's answer.
+
+    Real-time chunking: `previous` (chunk, 14) are the targets of the chunk before at the times of the new actions,
+    absolute, rad and m; `weight` (chunk,) in 0..1 says how much each binds the new one, and `guidance` (1,) bounds the
+    strength of `gigaedge.sampling.guidance_strengths`. They become what the network would have had to predict from
+    the new state. `velocity` is the guided one, which is what a solver of higher order must go on with. Where weight or
+    guidance is zero nothing changes, to the last bit.
     """
 
     stage = "step"
@@ -187,6 +201,7 @@ class StepGraph(Graph):
     action_span: Tensor
     delta_mask: Tensor
     time_table: Tensor
+    guidance_table: Tensor
 
     def __init__(
         self,
@@ -209,6 +224,8 @@ class StepGraph(Graph):
         table = torch.cat([*vectors, condition.head_shift, condition.head_scale], dim=-1)
         self.vector_width = condition.head_shift.shape[-1]
         self.register_buffer("time_table", table)
+        guidance = torch.from_numpy(np.concatenate([s.guidance for s in schedules]))
+        self.register_buffer("guidance_table", guidance)
 
     def forward(
         self,
@@ -217,6 +234,9 @@ class StepGraph(Graph):
         row: Tensor,
         coefficients: Tensor,
         state: Tensor,
+        previous: Tensor,
+        weight: Tensor,
+        guidance: Tensor,
         *caches: Tensor,
     ) -> list[Tensor]:
         """See the class."""
@@ -230,9 +250,23 @@ class StepGraph(Graph):
         for layer, block in enumerate(model.blocks):
             groups, _ = block(groups, [modulations[layer]], [text[layer]], seen[layer])
         velocity = model.decode_actions(groups[0].tokens, condition)
+        wanted = (previous - state * self.delta_mask - self.action_low) / self.action_span * 2 - 1
+        velocity = self._guided(actions, velocity, row, wanted, weight.unsqueeze(-1), guidance)
         following = actions + coefficients[0] * velocity + coefficients[1] * previous_velocity
         predicted = (following[:, :ROBOT_DIM] + 1) / 2 * self.action_span + self.action_low
         return [following, velocity, predicted + state * self.delta_mask]
+
+    def _guided(
+        self, x: Tensor, velocity: Tensor, row: Tensor, wanted: Tensor, weight: Tensor, guidance: Tensor
+    ) -> Tensor:
+        """The velocity drawn towards `wanted`, (chunk, 14) normalised; padding channels are left alone."""
+        sigma, strength = self.guidance_table.index_select(0, row).squeeze(0).split(1)
+        estimate = x[:, :ROBOT_DIM] - sigma * velocity[:, :ROBOT_DIM]
+        pull = torch.minimum(strength, guidance) * weight * (wanted - estimate)
+        # Chosen rather than multiplied by zero: zero times what overflowed would be NaN.
+        binding = (wanted.abs() <= GUIDANCE_REACH) & (weight > 0) & (guidance > 0)
+        guided = velocity[:, :ROBOT_DIM] - torch.where(binding, pull, torch.zeros_like(pull))
+        return torch.cat((guided, velocity[:, ROBOT_DIM:]), dim=-1)
 
     def example(self) -> dict[str, Tensor]:
         """Inputs of the right shapes."""
@@ -243,6 +277,9 @@ class StepGraph(Graph):
             "row": torch.zeros(1, dtype=torch.int64),
             "coefficients": torch.zeros(2),
             "state": torch.zeros(ROBOT_DIM),
+            "previous": torch.zeros(geometry.chunk, ROBOT_DIM),
+            "weight": torch.zeros(geometry.chunk),
+            "guidance": torch.zeros(1),
             **self.key_value_example("context", self.layers, self.context_tokens),
             **self.key_value_example(
                 f"text.{self.transformer.action_expert}", self.layers, geometry.prompt_length

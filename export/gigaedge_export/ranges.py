@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gigaedge_export.checkpoint import LoadedCheckpoint
-from gigaedge_export.graphs import ContextGraph, Graph, StepGraph, TextGraph
+from gigaedge_export.graphs import STEP_INPUTS, ContextGraph, Graph, StepGraph, TextGraph
 from gigaedge_export.layers import Conv2d, Linear
 from gigaedge_export.places import layer_of, place
 from gigaedge_export.progress import Progress
@@ -117,6 +117,7 @@ def measure(
             progress.advance(amounts[1])
             actions = torch.from_numpy(sample.noise)
             velocity = torch.zeros_like(actions)
+            alone = [step.example()[name] for name in ("previous", "weight", "guidance")]
             for row, coefficients in enumerate(schedule.coefficients[:steps]):
                 actions, velocity, _ = step(
                     actions,
@@ -124,7 +125,8 @@ def measure(
                     torch.tensor([first_row + row]),
                     torch.from_numpy(coefficients),
                     torch.from_numpy(sample.state),
-                    *_wanted(step, memory, 5),
+                    *alone,
+                    *_wanted(step, memory, STEP_INPUTS),
                 )
                 progress.advance(amounts[2])
     return ranges

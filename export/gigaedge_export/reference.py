@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,22 @@ from torch import Tensor
 
 from gigaedge.robot import DELTA_MASK, ROBOT_DIM
 from gigaedge_export.checkpoint import LoadedCheckpoint
-from gigaedge_export.graphs import RANGE_FLOOR
+from gigaedge_export.graphs import GUIDANCE_REACH, RANGE_FLOOR
 from gigaedge_export.joint import joint_forward
 from gigaedge_export.layers import KeyValue
 from gigaedge_export.sampler import Schedule
+
+
+@dataclass(frozen=True)
+class ReferenceGuidance:
+    """The chunk before, for real-time chunking."""
+
+    previous: NDArray[np.float32]
+    """Its absolute targets at the times of the new actions, (chunk, 14)."""
+    weight: NDArray[np.float32]
+    """How much each binds the new one, (chunk,)."""
+    limit: float
+    """Bound of the strength."""
 
 
 @torch.no_grad()
@@ -28,6 +41,7 @@ def reference_chunk(
     prompt: NDArray[np.float32],
     noise: NDArray[np.float32],
     context: bool = True,
+    guidance: ReferenceGuidance | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Latents, context, velocities, trajectory and actions of one observation.
 
@@ -46,7 +60,9 @@ def reference_chunk(
     x = torch.from_numpy(noise)
     trajectory = [x]
     velocities: list[Tensor] = []
-    for timestep, (now, before) in zip(schedule.timesteps, schedule.coefficients, strict=True):
+    for step, (timestep, (now, before)) in enumerate(
+        zip(schedule.timesteps, schedule.coefficients, strict=True)
+    ):
         output = joint_forward(
             model,
             reference=latents,
@@ -57,10 +73,13 @@ def reference_chunk(
             action_timestep=torch.tensor(timestep),
             video_timestep=torch.tensor(timestep),
         )
-        x = x + float(now) * output.action
+        velocity = output.action
+        if guidance is not None:
+            velocity = _guided(checkpoint, guidance, raw, x, velocity, *map(float, schedule.guidance[step]))
+        x = x + float(now) * velocity
         if velocities:
             x = x + float(before) * velocities[-1]
-        velocities.append(output.action)
+        velocities.append(velocity)
         trajectory.append(x)
     low, high = torch.tensor(stats.action_q01), torch.tensor(stats.action_q99)
     predicted = (x[:, :ROBOT_DIM] + 1) / 2 * (high - low).clamp_min(RANGE_FLOOR) + low
@@ -72,6 +91,32 @@ def reference_chunk(
         "trajectory": torch.stack(trajectory).numpy(),
         "action": action.numpy(),
     }
+
+
+def _guided(
+    checkpoint: LoadedCheckpoint,
+    guidance: ReferenceGuidance,
+    state: Tensor,
+    x: Tensor,
+    velocity: Tensor,
+    sigma: float,
+    strength: float,
+) -> Tensor:
+    """The velocity whose estimate of the data is drawn towards the chunk before, value by value."""
+    low, high = torch.tensor(checkpoint.stats.action_q01), torch.tensor(checkpoint.stats.action_q99)
+    span = (high - low).clamp_min(RANGE_FLOOR)
+    guided = velocity.clone()
+    for k, weight in enumerate(guidance.weight):
+        for column in range(ROBOT_DIM):
+            target = float(guidance.previous[k, column])
+            if DELTA_MASK[column]:
+                target -= float(state[column])
+            wanted = (target - float(low[column])) / float(span[column]) * 2 - 1
+            if abs(wanted) > GUIDANCE_REACH:
+                continue
+            estimate = float(x[k, column]) - sigma * float(velocity[k, column])
+            guided[k, column] -= min(strength, guidance.limit) * float(weight) * (wanted - estimate)
+    return guided
 
 
 def _context(

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.sampling import Solver, coefficients
+from gigaedge.sampling import Solver, coefficients, guidance_strengths
 
 TRAIN_TIMESTEPS = 1000
 TimestepRounding = Literal["bf16", "exact"]
@@ -35,6 +35,11 @@ class Schedule:
     def coefficients(self) -> NDArray[np.float32]:
         """What the solver makes of the velocities, shape (steps, 2)."""
         return coefficients(self.sigmas, self.solver)
+
+    @property
+    def guidance(self) -> NDArray[np.float32]:
+        """Noise level and guidance strength of each step, shape (steps, 2)."""
+        return np.stack((self.sigmas[:-1], guidance_strengths(self.sigmas)), axis=1)
 
 
 def schedule(steps: int, shift: float, rounding: TimestepRounding, solver: Solver = "euler") -> Schedule:

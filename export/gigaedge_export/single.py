@@ -2,6 +2,7 @@
 
     composite (H, W, 3) u8, state (14,), prompt_embeds (length, width), noise (chunk, channels)
     rows (steps,) i64, coefficients (steps, 2) f32      which sampler; left out: the bundle's first Euler schedule
+    previous (chunk, 14), weight (chunk,), guidance (1,)    the chunk before; left out: none
         -> targets (chunk, 14), actions (chunk, channels), velocity and trajectory (steps, chunk, channels), latents
 
 So that any program in any language gets a chunk from one call of ONNX Runtime. The Scan's body holds the nodes of one
@@ -22,6 +23,8 @@ from gigaedge.errors import GigaedgeError
 from gigaedge_export.weights import SHARED
 
 STAGES = ("text", "context", "step")
+GUIDANCE = ("previous", "weight", "guidance")
+"""Inputs of the step that are the same for all steps and may be left out."""
 
 
 def compose_single(
@@ -49,6 +52,7 @@ def compose_single(
         _constant("sampler.targets", np.zeros(_sizes(targets), np.float32)),
     ]
     choices = [_choice("rows", rows), _choice("coefficients", coefficients)]
+    guidance = [_left_out(value) for value in step.inputs if value.name in GUIDANCE]
     results = [
         _like(actions, "actions"),
         _like(actions, "last_velocity"),
@@ -68,10 +72,10 @@ def compose_single(
     outputs = {value.name: value for value in (*results, *context.outputs)}
     nodes = [*_take_nodes(text), *_take_nodes(context), scan]
     graph = ir.Graph(
-        [*inputs, noise, *choices],
+        [*inputs, noise, *choices, *guidance],
         [outputs[name] for name in ("targets", "actions", "velocity", "trajectory", "latents")],
         nodes=nodes,
-        initializers=[*weights, *start, *choices],
+        initializers=[*weights, *start, *choices, *guidance],
         opset_imports={
             domain: version for model in models.values() for domain, version in model.opset_imports.items()
         },
@@ -156,6 +160,13 @@ def _like(value: ir.Value, name: str, *, axis: str | None = None) -> ir.Value:
 def _constant(name: str, array: NDArray[Any]) -> ir.Value:
     tensor = ir.tensor(array, name=name)
     return ir.val(name, tensor.dtype, array.shape, const_value=tensor)
+
+
+def _left_out(value: ir.Value) -> ir.Value:
+    """A graph input that is zero by default, in place of one of the step."""
+    given = _constant(str(value.name), np.zeros(_sizes(value), np.float32))
+    value.replace_all_uses_with(given)
+    return given
 
 
 def _choice(name: str, default: NDArray[Any]) -> ir.Value:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -89,12 +91,25 @@ def make_demo_bundle(out: Path, generation: Literal["GWP-0", "GWP-0.5"], *, quie
 
 
 def cached_demo_bundle(*, quiet: bool) -> Path:
-    """The demo's bundle for site files that say `bundle: demo`; made once and kept in the user's cache."""
+    """The demo's bundle for site files that say `bundle: demo`; made once and kept in the user's cache.
+
+    One that another exporter made is another one: the folder's name has a hash of the exporter's source.
+    """
     from gigaedge.files import user_cache
 
-    folder = user_cache(f"demo-{gigaedge.__version__}")
+    folder = user_cache(f"demo-{gigaedge.__version__}-{_exporter_hash()}")
     if not (folder / "bundle" / "manifest.json").is_file():
         if not quiet:
             typer.echo(f"making the demo bundle in {folder}", err=True)
         make_demo_bundle(folder, "GWP-0.5", quiet=quiet)
     return folder / "bundle"
+
+
+def _exporter_hash() -> str:
+    """Of the source files that decide what a bundle is, without importing any of them."""
+    core = Path(gigaedge.__file__).parent
+    exporter = find_spec("gigaedge_export")
+    folders = map(Path, (exporter and exporter.submodule_search_locations) or ())
+    files = [core / name for name in ("bundle.py", "robot.py", "sampling.py")]
+    files += sorted(path for folder in folders for path in folder.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]

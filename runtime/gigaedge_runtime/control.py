@@ -22,9 +22,10 @@ from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
 from gigaedge_runtime.parking import find_swap, park_pose
 from gigaedge_runtime.report import ControlReport
 from gigaedge_runtime.scheduling import ThreadAccount
+from gigaedge_runtime.schedule import Schedule
 from gigaedge_runtime.states import Fault, FaultCode, Machine, Seen, State, Thresholds
 from gigaedge_runtime.statistics import ControlStatistics
-from gigaedge_runtime.trajectory import Schedule, Trajectory
+from gigaedge_runtime.trajectory import Trajectory
 
 SETTLING = 0.4
 """s; so long the command stands still before the arms count as settled."""
@@ -85,7 +86,7 @@ class ControlLoop:
         self._park = park_pose(site, self.limiter.limits.lower, self.limiter.limits.upper)
         self.statistics = ControlStatistics(tuple(arms))
         self.armed = False
-        self._schedule = Schedule(ROBOT_DIM, timing.handover)
+        self._schedule = Schedule(ROBOT_DIM, site.execution.fade, site.execution.decay)
         self._seen = Seen()
         self._states: dict[Side, ArmState] = {}
         self._failed: dict[Side, int] = dict.fromkeys(arms, 0)
@@ -220,9 +221,11 @@ class ControlLoop:
             trajectory = Trajectory(actions, record.observed, record.rate, record.id)
         except InputError as error:
             return Fault(FaultCode.NON_FINITE, f"chunk {record.id} is refused: {error}")
+        before = self._schedule.trajectory
         self._schedule.accept(trajectory)
         self.statistics.chunks_late += not trajectory.due(now)
         if self.machine.state is State.RUNNING:
+            self.statistics.seams.add(now, before, trajectory, record.delay)
             self._schedule.align(now, self.limiter.position)
         return None
 
@@ -298,7 +301,7 @@ class ControlLoop:
             if state is State.FAULT:
                 self.statistics.faulted_at = now
             if state is State.RUNNING:
-                self._schedule.align(now, self.limiter.position)
+                self._schedule.restart(now, self.limiter.position)
         return state
 
     def _command(self, now: float, state: State) -> Command:

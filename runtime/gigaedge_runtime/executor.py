@@ -8,7 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.bundle import ScheduleInfo
+from gigaedge.bundle import GraphInfo, ScheduleInfo
+from gigaedge_runtime.rtc import Guidance
+from gigaedge_runtime.sessions import BoundGraph
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,39 @@ class Executor(Protocol):
         """Use a solver and step count from the next run on."""
 
     def run(
-        self, composite: NDArray[np.uint8], state: NDArray[Any], noise: NDArray[Any], *, intermediate: bool
+        self,
+        composite: NDArray[np.uint8],
+        state: NDArray[Any],
+        noise: NDArray[Any],
+        guidance: Guidance | None,
+        *,
+        intermediate: bool,
     ) -> Sample:
-        """From a picture (H, W, 3), a state (14,) and noise (chunk, width) to targets."""
+        """From a picture (H, W, 3), a state (14,) and noise (chunk, width) to targets.
+
+        `guidance` is None for a bundle that has no inputs for it.
+        """
+
+
+def takes_guidance(graph: GraphInfo) -> bool:
+    """Whether a graph has inputs for the chunk before; those of gigaedge's first bundles have not."""
+    return "guidance" in graph.inputs
+
+
+class GuidanceInputs:
+    """The buffers of a graph that tell of the chunk before, changed in place."""
+
+    def __init__(self, graph: BoundGraph) -> None:
+        self._buffers = graph.buffers
+        self._set = False
+
+    def update(self, guidance: Guidance | None) -> None:
+        """Put the chunk before in place, or take away what is there."""
+        if guidance is not None:
+            limit = np.array([guidance.limit], np.float32)
+            values = {"previous": guidance.previous, "weight": guidance.weight, "guidance": limit}
+            for name, value in values.items():
+                self._buffers[name].update_inplace(np.ascontiguousarray(value, np.float32))
+        elif self._set:
+            self._buffers["guidance"].update_inplace(np.zeros(1, np.float32))
+        self._set = guidance is not None

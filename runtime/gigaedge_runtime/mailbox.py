@@ -35,6 +35,7 @@ _CHUNK = np.dtype(
         ("id", "<i8"),
         ("observed", "<f8"),
         ("rate", "<f8"),
+        ("delay", "<f8"),
         ("count", "<i8"),
         ("actions", "<f4", (MAX_ACTIONS, ROBOT_DIM)),
     ]
@@ -100,6 +101,8 @@ class ChunkRecord:
     """Actions per second, Hz."""
     actions: NDArray[np.float32]
     """Absolute targets, rad and m, shape (n, 14); k is due at `observed + k / rate`. May be non-finite."""
+    delay: float = 0.0
+    """From the observation to the hand-over at which the chunk was made to continue the one before, s; 0: at none."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,9 @@ class PlannerStatus:
 class ChunkMailbox(Block):
     """Newest chunk, policy process to control process."""
 
-    def publish(self, id: int, observed: float, rate: float, actions: NDArray[np.floating]) -> None:
+    def publish(
+        self, id: int, observed: float, rate: float, actions: NDArray[np.floating], delay: float = 0.0
+    ) -> None:
         """Replace the chunk; see `ChunkRecord`. NaN is passed on, for control to latch upon.
 
         Raises InputError: actions not of shape (n, 14) with 1 <= n <= `MAX_ACTIONS`.
@@ -148,6 +153,7 @@ class ChunkMailbox(Block):
             raise InputError(f"a chunk is (1..{MAX_ACTIONS}, {ROBOT_DIM}) actions; got shape {actions.shape}")
         record = self.record
         record["id"], record["observed"], record["rate"], record["count"] = id, observed, rate, len(actions)
+        record["delay"] = delay
         record["actions"][0, : len(actions)] = actions
         self.write()
 
@@ -161,6 +167,7 @@ class ChunkMailbox(Block):
             observed=float(record["observed"]),
             rate=float(record["rate"]),
             actions=record["actions"][: int(record["count"])].copy(),
+            delay=float(record["delay"]),
         )
 
 

@@ -14,8 +14,9 @@ from gigaedge.errors import BundleError, ObservationError
 from gigaedge.prompts import read_prompts
 from gigaedge.robot import DIM_NAMES, ROBOT_DIM
 from gigaedge.sampling import Solver
-from gigaedge_runtime.executor import Executor
+from gigaedge_runtime.executor import Executor, takes_guidance
 from gigaedge_runtime.providers import Provider
+from gigaedge_runtime.rtc import Guidance
 from gigaedge_runtime.sessions import Device
 from gigaedge_runtime.single import SingleExecutor
 from gigaedge_runtime.split import SplitExecutor
@@ -65,6 +66,10 @@ class Policy:
         self._prompts = read_prompts(bundle)
         self._random = np.random.default_rng(seed)
         layout = SplitExecutor if self.manifest.layout == "split" else SingleExecutor
+        sampling = self.manifest.graphs["step" if self.manifest.layout == "split" else "policy"]
+        self.takes_guidance = takes_guidance(sampling)
+        """Whether a chunk can be made to continue the one before."""
+        self._path = bundle.path
         self._executor: Executor = layout(bundle, device)
         self._executor.set_schedule(self.schedule)
 
@@ -111,17 +116,43 @@ class Policy:
         padded[: len(tokens)] = tokens[: info.length]
         self._executor.set_prompt(padded)
 
-    def chunk(self, observation: Observation, *, intermediate: bool = False) -> Chunk:
-        """Decide on one observation. Raises ObservationError for a wrong shape, type or non-finite state."""
+    def chunk(
+        self, observation: Observation, *, guidance: Guidance | None = None, intermediate: bool = False
+    ) -> Chunk:
+        """Decide on one observation, with `guidance` such that the chunk continues the one before.
+
+        Raises ObservationError for a wrong shape, type or non-finite state, and BundleError for guidance that the
+        bundle has no inputs for.
+        """
         self._check(observation)
+        if guidance is not None:
+            self._check_guidance(guidance)
         action = self.manifest.action
         noise = observation.noise
         if noise is None:
             noise = self._random.standard_normal((action.chunk, action.width), np.float32)
         sample = self._executor.run(
-            observation.composite, observation.state, noise, intermediate=intermediate
+            observation.composite, observation.state, noise, guidance, intermediate=intermediate
         )
         return Chunk(sample.targets, sample.normalized, action.rate_hz, sample.timings, sample.intermediate)
+
+    def require_guidance(self) -> None:
+        """Raise BundleError where the bundle's graphs have no inputs for the chunk before."""
+        if not self.takes_guidance:
+            raise BundleError(
+                f"{self._path}: its graphs have no inputs for real-time chunking (`previous`, `weight`, `guidance`); "
+                "export the bundle again, or set `execution.handover: crossfade` in the site file"
+            )
+
+    def _check_guidance(self, guidance: Guidance) -> None:
+        self.require_guidance()
+        chunk = self.manifest.action.chunk
+        _expect("guidance.previous", guidance.previous, np.floating, (chunk, ROBOT_DIM))
+        _expect("guidance.weight", guidance.weight, np.floating, (chunk,))
+        if not (np.isfinite(guidance.previous).all() and 0 <= guidance.limit < np.inf):
+            raise ObservationError("guidance: needs finite previous targets and a finite limit of at least 0")
+        if not ((guidance.weight >= 0) & (guidance.weight <= 1)).all():
+            raise ObservationError("guidance.weight: needs values of 0 to 1")
 
     def _check(self, observation: Observation) -> None:
         view, action = self.manifest.view, self.manifest.action

@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.clock import Clock, monotonic
-from gigaedge.errors import ObservationError
+from gigaedge.errors import InputError, ObservationError
 from gigaedge.site import Site
 from gigaedge_runtime.capture import CameraSet, CapturedViews, open_cameras
 from gigaedge_runtime.children import POLICY_NICENESS, Launch, Lifeline, StopFlag, child_main
 from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.mailbox import Board, Order, Phase, PlannerStatus
 from gigaedge_runtime.report import PolicyReport, Spread
+from gigaedge_runtime.rtc import Continuity, Guidance
+from gigaedge_runtime.states import State
+from gigaedge_runtime.trajectory import Trajectory
 
 STATE_WAIT = 0.03
 """s; how long to wait for the measured state that follows a very fresh picture."""
@@ -64,6 +67,8 @@ class Planner:
     layout: Literal["tshape", "horizontal"]
     plan: Callable[[NDArray[np.uint8], NDArray[np.float32]], Planned]
     """From a composite (H, W, 3) and a state (14,) to a chunk."""
+    guided: Callable[[NDArray[np.uint8], NDArray[np.float32], Guidance], Planned] | None = None
+    """The same for a chunk that continues the one before; None: the policy cannot."""
 
 
 LoadPlanner = Callable[[Site], Planner]
@@ -72,7 +77,8 @@ LoadPlanner = Callable[[Site], Planner]
 def load_planner(site: Site) -> Planner:
     """The policy of a site's bundle, warmed up by one chunk.
 
-    Raises BundleError: no bundle, a damaged one, no such prompt or step count; DeviceError: the provider.
+    Raises BundleError: no bundle, a damaged one, no such prompt or step count, none that takes the chunk before where
+    the site wants real-time chunking; DeviceError: the provider.
     """
     from gigaedge_runtime.policy import Observation, Policy
 
@@ -85,12 +91,20 @@ def load_planner(site: Site) -> Planner:
         threads=site.inference.threads,
         seed=site.inference.seed,
     )
+    guided = site.execution.handover == "rtc"
+    if guided:
+        policy.require_guidance()
     view = policy.manifest.view
     policy.chunk(Observation.make_example(view))
     return Planner(
         size_wh=(view.width, view.height),
         layout=view.layout,
         plan=lambda composite, state: policy.chunk(Observation(composite, state)),
+        guided=(
+            lambda composite, state, guidance: policy.chunk(Observation(composite, state), guidance=guidance)
+        )
+        if guided
+        else None,
     )
 
 
@@ -136,6 +150,7 @@ class PolicyLoop:
     clock: Clock = monotonic
     _next: float = -np.inf
     _chunks: int = 0
+    _guided: int = 0
     _reason: str = ""
     _refused: Counter[str] = field(default_factory=Counter)
     _stages: dict[str, deque[float]] = field(default_factory=dict)
@@ -143,6 +158,8 @@ class PolicyLoop:
 
     def __post_init__(self) -> None:
         self._compositor = Compositor(self.planner.size_wh, self.planner.layout)
+        site = self.site
+        self._continuity = Continuity(site.execution.guidance, pickup=1.0 / site.timing.control_rate)
 
     def step(self) -> bool:
         """Publish a chunk if it is time and there is an observation; False when there was nothing to do."""
@@ -175,6 +192,7 @@ class PolicyLoop:
         return PolicyReport(
             chunks=self._chunks,
             refused=dict(self._refused),
+            guided=self._guided,
             stages={name: Spread.of(list(samples)) for name, samples in self._stages.items()},
         )
 
@@ -190,11 +208,18 @@ class PolicyLoop:
         seen = self.clock()
         composite = self._compositor.compose(views.images)
         composed = self.clock()
-        chunk = self.planner.plan(composite, state)
+        guidance = self._guidance(views.captured, composed)
+        if guidance is not None and self.planner.guided is not None:
+            chunk = self.planner.guided(composite, state, guidance)
+        else:
+            chunk = self.planner.plan(composite, state)
         planned = self.clock()
         self._chunks += 1
-        self.board.chunks.publish(self._chunks, views.captured, chunk.rate_hz, chunk.actions)
+        delay = guidance.delay if guidance else 0.0
+        self.board.chunks.publish(self._chunks, views.captured, chunk.rate_hz, chunk.actions, delay)
         published = self.clock()
+        self._guided += guidance is not None
+        self._continuity.published(self._trajectory(views.captured, chunk), published - composed)
         self._sample("wait", begin - views.captured)
         self._sample("state", seen - begin)
         self._sample("compose", composed - seen)
@@ -209,6 +234,23 @@ class PolicyLoop:
         relief = views.captured + self.site.timing.replan_after / chunk.rate_hz
         self._next = relief - max(self._latencies)
         self.publish_status()
+
+    def _guidance(self, observed: float, now: float) -> Guidance | None:
+        """What the next chunk owes to the one that the arms follow; None where it cannot continue any."""
+        if self.planner.guided is None:
+            return None
+        status = self.board.status.latest()
+        # Held arms have left the chunk, and approaching ones have not come to it.
+        if status is None or status.state is not State.RUNNING:
+            return None
+        return self._continuity.guidance(observed, now, status.chunk)
+
+    def _trajectory(self, observed: float, chunk: Planned) -> Trajectory | None:
+        """The chunk just published, as control follows it; None for one that control will refuse."""
+        try:
+            return Trajectory(chunk.actions, observed, chunk.rate_hz, self._chunks)
+        except InputError:
+            return None
 
     def _refuse(self, reason: str, text: str) -> bool:
         self._refused[reason] += 1

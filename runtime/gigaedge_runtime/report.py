@@ -115,6 +115,32 @@ class ClampCounts:
 
 
 @dataclass(frozen=True)
+class SeamReport:
+    """How far apart two chunks were where one handed over to the other while the arms followed: before any fade.
+
+    The jumps are the largest of any joint of an arm that exists; `count` of each is the number of hand-overs.
+    """
+
+    position: Spread
+    """rad."""
+    velocity: Spread
+    """rad/s."""
+    acceleration: Spread
+    """rad/s^2."""
+    delay: Spread
+    """From a chunk's observation to its hand-over, s."""
+    planned_delay: Spread
+    """What real-time chunking had expected of the same, s; `count` is the number of hand-overs it prepared."""
+    late: Spread
+    """By how much a hand-over that it prepared came later than expected, s; 0 for one that did not."""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> SeamReport:
+        """From the JSON of `asdict`."""
+        return cls(**{name: Spread(**spread) for name, spread in data.items()})
+
+
+@dataclass(frozen=True)
 class ControlReport:
     """The control process's side. Dictionaries go from a name of gigaedge.robot.DIM_NAMES to a number."""
 
@@ -149,6 +175,7 @@ class ControlReport:
     """Numbers of the chunks that moved the arms; the last 1000."""
     chunks_late: int
     """Chunks whose last action was due before they came."""
+    seam: SeamReport
     held_after: float | None
     """From the fault to the first tick whose command stood still; None without fault or command."""
     standstill_after: float | None
@@ -171,6 +198,7 @@ class ControlReport:
                 "period": Spread(**data["period"]),
                 "work": Spread(**data["work"]),
                 "clamps": ClampCounts(**data["clamps"]),
+                "seam": SeamReport.parse(data["seam"]),
                 "states": [StateChange(**change) for change in data["states"]],
                 "late_ticks": [LateTick(**tick) for tick in data["late_ticks"]],
             }
@@ -184,6 +212,8 @@ class PolicyReport:
     chunks: int
     refused: dict[str, int]
     """Observations that were not used, by reason."""
+    guided: int
+    """Chunks that real-time chunking made continue the one before."""
     stages: dict[str, Spread]
     """`wait` (exposure to use), `state`, `compose`, `inference` and its own, `publish`; `total`: all."""
 
@@ -191,7 +221,7 @@ class PolicyReport:
     def parse(cls, data: Mapping[str, Any]) -> PolicyReport:
         """From the JSON of `asdict`."""
         stages = {name: Spread(**spread) for name, spread in data["stages"].items()}
-        return cls(chunks=data["chunks"], refused=dict(data["refused"]), stages=stages)
+        return cls(chunks=data["chunks"], refused=dict(data["refused"]), guided=data["guided"], stages=stages)
 
 
 @dataclass(frozen=True)

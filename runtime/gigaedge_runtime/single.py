@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import STEPS, Bundle, ScheduleInfo
 from gigaedge.sampling import coefficients
-from gigaedge_runtime.executor import Sample
+from gigaedge_runtime.executor import GuidanceInputs, Sample
+from gigaedge_runtime.rtc import Guidance
 from gigaedge_runtime.sessions import Binding, BoundGraph, Device, to_numpy
 
 
@@ -21,6 +22,7 @@ class SingleExecutor:
     def __init__(self, bundle: Bundle, device: Device) -> None:
         self._info, self._device = bundle.manifest.graphs["policy"], device
         self._policy = BoundGraph(device, bundle, "policy", {})
+        self._before = GuidanceInputs(self._policy)
         self._records: dict[str, ort.OrtValue] = {}
         self._binding: Binding
 
@@ -41,7 +43,13 @@ class SingleExecutor:
         self._policy.buffers["prompt_embeds"].update_inplace(embedding)
 
     def run(
-        self, composite: NDArray[np.uint8], state: NDArray[Any], noise: NDArray[Any], *, intermediate: bool
+        self,
+        composite: NDArray[np.uint8],
+        state: NDArray[Any],
+        noise: NDArray[Any],
+        guidance: Guidance | None,
+        *,
+        intermediate: bool,
     ) -> Sample:
         """One run of the graph. Timings: `policy`. It keeps no context keys and values to look at."""
         begin = perf_counter()
@@ -50,6 +58,7 @@ class SingleExecutor:
         buffers["composite"].update_inplace(np.ascontiguousarray(composite))
         buffers["state"].update_inplace(np.ascontiguousarray(state, np.float32))
         buffers["noise"].update_inplace(start)
+        self._before.update(guidance)
         self._policy.run(self._binding)
         targets = to_numpy(buffers["targets"])
         seconds = perf_counter() - begin

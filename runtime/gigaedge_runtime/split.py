@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import Bundle, ScheduleInfo
 from gigaedge.sampling import Solver, coefficients
-from gigaedge_runtime.executor import Sample
+from gigaedge_runtime.executor import GuidanceInputs, Sample
+from gigaedge_runtime.rtc import Guidance
 from gigaedge_runtime.sessions import Binding, BoundGraph, Device, to_numpy
 
 
@@ -30,6 +31,7 @@ class SplitExecutor:
         self._encode = self._context.bind()
         shared = {**self._text, **self._context.buffers}
         self._step = BoundGraph(device, bundle, "step", shared, capture=True)
+        self._before = GuidanceInputs(self._step)
         own = self._step.buffers
         self._still = device.zeros(graphs["step"].inputs["previous_velocity"])
         self._actions = (own["actions"], own["next_actions"])
@@ -69,12 +71,19 @@ class SplitExecutor:
         text.run(text.bind())
 
     def run(
-        self, composite: NDArray[np.uint8], state: NDArray[Any], noise: NDArray[Any], *, intermediate: bool
+        self,
+        composite: NDArray[np.uint8],
+        state: NDArray[Any],
+        noise: NDArray[Any],
+        guidance: Guidance | None,
+        *,
+        intermediate: bool,
     ) -> Sample:
         """Encode the observation and take all steps. Timings: `context`, `steps`."""
         begin = perf_counter()
         self._context.buffers["composite"].update_inplace(np.ascontiguousarray(composite))
         self._context.buffers["state"].update_inplace(np.ascontiguousarray(state, np.float32))
+        self._before.update(guidance)
         self._context.run(self._encode)
         middle = perf_counter()
         self._actions[0].update_inplace(np.ascontiguousarray(noise, np.float32))

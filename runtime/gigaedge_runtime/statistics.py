@@ -11,6 +11,7 @@ from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_sl
 from gigaedge_runtime.limits import Clamps, Limiter
 from gigaedge_runtime.report import ClampCounts, ControlReport, Histogram, LateCause, LateTick, StateChange
 from gigaedge_runtime.scheduling import ThreadAccount, Usage
+from gigaedge_runtime.seam import Seams
 from gigaedge_runtime.states import Machine
 
 MOTION = 2e-3
@@ -37,6 +38,7 @@ class ControlStatistics:
         self.failed_sends = 0
         self.chunks: deque[int] = deque(maxlen=1000)
         self.chunks_late = 0
+        self.seams = Seams(present)
         self.missed = 0
         self.faulted_at: float | None = None
         self.rested_at: float | None = None
@@ -142,6 +144,7 @@ class ControlStatistics:
             failed_sends=self.failed_sends,
             chunks=list(self.chunks),
             chunks_late=self.chunks_late,
+            seam=self.seams.report(),
             held_after=held,
             standstill_after=standstill,
             enabled={str(side): on for side, on in enabled.items()},

@@ -41,6 +41,8 @@ class Trajectory:
         self.rate = rate
         self.end = start + (len(knots) - 1) / rate
         """When the last action is due, s."""
+        self.count = len(knots)
+        """Number of actions."""
         self._last = float(len(knots) - 1)
         if len(knots) == 1:
             knots = np.repeat(knots, 2, axis=0)
@@ -57,9 +59,7 @@ class Trajectory:
 
     def position(self, t: float, out: Array) -> Array:
         """Target at time `t` (s) into `out`, shape (d,); outside the chunk, its first or last action."""
-        place = min(max((t - self.start) * self.rate, 0.0), self._last)
-        segment = min(int(place), len(self._segments) - 1)
-        u = place - segment
+        segment, u = self._place(t)
         # Hermite's basis; the slopes are per action, so no factor of the period appears.
         v = 1.0 - u
         weights = self._weights
@@ -69,54 +69,35 @@ class Trajectory:
         weights[3] = -u * u * v
         return np.dot(weights, self._segments[segment], out=out)
 
+    def sample(self, t: float, position: Array, velocity: Array, acceleration: Array) -> None:
+        """Target at `t` (s) with its first two derivatives by time, each into an array of shape (d,).
 
-class Schedule:
-    """Which trajectory is followed, and a soft hand-over from the command when a new one takes over.
+        Units are those of the actions, per second and per second squared; outside the chunk both are zero. The
+        curve's acceleration jumps from action to action: at an action it is that of the interval that begins there.
+        """
+        self.position(t, position)
+        if not self.due(t):
+            velocity[:] = 0.0
+            acceleration[:] = 0.0
+            return
+        segment, u = self._place(t)
+        block, weights, rate = self._segments[segment], self._weights, self.rate
+        weights[0] = 6.0 * u * (u - 1.0) * rate
+        weights[1] = -weights[0]
+        weights[2] = (3.0 * u - 1.0) * (u - 1.0) * rate
+        weights[3] = u * (3.0 * u - 2.0) * rate
+        np.dot(weights, block, out=velocity)
+        weights[0] = (12.0 * u - 6.0) * rate * rate
+        weights[1] = -weights[0]
+        weights[2] = (6.0 * u - 4.0) * rate * rate
+        weights[3] = (6.0 * u - 2.0) * rate * rate
+        np.dot(weights, block, out=acceleration)
 
-    The distance between the command and the new curve is added to the curve and faded out, so that the target
-    is continuous however far apart two chunks are; the limits after it still hold.
-    """
-
-    def __init__(self, dimensions: int, blend: float) -> None:
-        """Follow nothing yet; `blend` is how long a hand-over takes, s (0: at once)."""
-        self._blend = blend
-        self._trajectory: Trajectory | None = None
-        self._taken = -np.inf
-        self._offset = np.zeros(dimensions)
-        self._faded = np.zeros(dimensions)
-
-    @property
-    def trajectory(self) -> Trajectory | None:
-        """The newest one."""
-        return self._trajectory
-
-    def accept(self, trajectory: Trajectory) -> None:
-        """Let a newer trajectory take over at once (no hand-over until `align`)."""
-        self._trajectory = trajectory
-        self._taken = -np.inf
-
-    def align(self, now: float, commanded: Array) -> None:
-        """Begin a hand-over at `now` (s) from `commanded` (rad, m; shape (d,)) to the trajectory."""
-        if self._trajectory is not None:
-            self._trajectory.position(now, self._offset)
-            np.subtract(commanded, self._offset, out=self._offset)
-            self._taken = now
-
-    def target(self, now: float, out: Array) -> Array:
-        """The bare target of the newest trajectory at `now` into `out`, shape (d,). Needs one accepted."""
-        if self._trajectory is None:
-            raise InputError("no chunk was accepted yet")
-        return self._trajectory.position(now, out)
-
-    def blended(self, now: float, out: Array) -> Array:
-        """The target with what is left of the hand-over, into `out`, shape (d,)."""
-        self.target(now, out)
-        age = now - self._taken
-        if age < self._blend:
-            s = age / self._blend
-            np.multiply(self._offset, (1.0 - s) ** 2 * (1.0 + 2.0 * s), out=self._faded)
-            np.add(out, self._faded, out=out)
-        return out
+    def _place(self, t: float) -> tuple[int, float]:
+        """Segment that holds `t`, and how far into it, 0..1."""
+        place = min(max((t - self.start) * self.rate, 0.0), self._last)
+        segment = min(int(place), len(self._segments) - 1)
+        return segment, place - segment
 
 
 def _slopes(secants: Array) -> Array:

@@ -8,7 +8,7 @@ import yaml
 
 from gigaedge.errors import ConfigError
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge.site import load_site
+from gigaedge.site import ExecutionConfig, load_site
 
 POSE = [0.0, 1.2, -1.0, 0.0, 0.5, 0.0, 0.03]
 
@@ -120,6 +120,17 @@ def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing(tmp_path: Path
             {"arms": [{"side": side, "driver": "piper"} for side in ("left", "right")]},
             "both arms are on the same CAN channel",
         ),
+        ({"execution": {"handover": "rtcc"}}, r"`execution\.handover`"),
+        ({"execution": {"crosfade": 0.1}}, r"unknown key `execution\.crosfade`; did you mean `crossfade`"),
+        (
+            {"execution": {"handover": "none", "crossfade": 0.1}},
+            "`crossfade` says nothing with handover none; remove it, or choose handover rtc or crossfade or ensemble",
+        ),
+        (
+            {"execution": {"handover": "crossfade", "guidance": 5}},
+            "`guidance` says nothing with handover crossfade; remove it, or choose handover rtc",
+        ),
+        ({"execution": {"ensemble_decay": 0.2}}, "`ensemble_decay` says nothing with handover rtc"),
         (
             {"cameras": [{"role": role, "driver": "realsense", "serial": "1"} for role in CAMERA_ROLES]},
             "two cameras have the same serial",
@@ -153,3 +164,22 @@ def test_no_yaml_at_all(tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text("- 1")
     with pytest.raises(ConfigError, match="expected a mapping"):
         load_site(tmp_path / "site.yaml")
+
+
+@pytest.mark.parametrize(
+    ("execution", "fade", "decay"),
+    [
+        ({"handover": "none"}, 0.0, None),
+        ({"handover": "crossfade"}, 0.15, None),
+        ({"handover": "crossfade", "crossfade": 0.3}, 0.3, None),
+        ({"handover": "rtc", "crossfade": 0.0, "guidance": 5}, 0.0, None),
+        ({"handover": "ensemble", "ensemble_decay": 0.5}, 0.15, 0.5),
+        ({"handover": "ensemble"}, 0.15, 0.1),
+    ],
+)
+def test_a_way_of_handing_over_has_its_fade(
+    tmp_path: Path, execution: dict[str, Any], fade: float, decay: float | None
+) -> None:
+    found = load_site(site(tmp_path, execution=execution)).execution
+    assert (found.fade, found.decay) == (fade, decay)
+    assert ExecutionConfig.model_validate(found.model_dump()) == found

@@ -39,7 +39,10 @@ def test_the_signature_says_what_is_chosen_at_run_time(bundle: Path) -> None:
     assert manifest.layout == "single"
     graph = manifest.graphs["policy"]
     shapes = {name: info.shape for name, info in graph.inputs.items()}
-    assert list(shapes) == ["composite", "state", "prompt_embeds", "noise", "rows", "coefficients"]
+    assert list(shapes) == [
+        *("composite", "state", "prompt_embeds", "noise", "rows", "coefficients"),
+        *("previous", "weight", "guidance"),
+    ]
     assert shapes["rows"] == ("steps",)
     assert shapes["coefficients"] == ("steps", 2)
     assert list(graph.outputs) == ["targets", "actions", "velocity", "trajectory", "latents"]
@@ -84,7 +87,10 @@ def feeds(bundle: Path) -> dict[str, np.ndarray]:
 
 
 def test_any_program_may_call_it(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Four inputs are enough; two more choose another sampler. ONNX Runtime remarks on their defaults only."""
+    """Four inputs are enough; two more choose another sampler, three the chunk to be continued.
+
+    ONNX Runtime remarks on the defaults of these five only.
+    """
     session = ort.InferenceSession(bundle / "policy.onnx", providers=["CPUExecutionProvider"])
     given = feeds(bundle)
     targets, velocity = session.run(["targets", "velocity"], given)
@@ -95,9 +101,13 @@ def test_any_program_may_call_it(bundle: Path, capfd: pytest.CaptureFixture[str]
     other, velocity = session.run(["targets", "velocity"], given)
     assert (other.shape, velocity.shape) == ((48, 14), (4, 48, 32))
     assert not np.allclose(targets, other)
+    before = targets + np.float32(1)
+    given |= {"previous": before, "weight": np.ones(48, np.float32), "guidance": np.array([100], np.float32)}
+    (continued,) = session.run(["targets"], given)
+    assert np.abs(continued - before).max() < 0.1
     complaints = [line for line in capfd.readouterr().err.splitlines() if line.strip("\x1b[0m")]
     assert all("appears in graph inputs" in line for line in complaints)
-    assert len(complaints) == 2
+    assert len(complaints) == 5
 
 
 @pytest.mark.parametrize(

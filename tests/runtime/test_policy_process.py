@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gigaedge.errors import BundleError
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
-from gigaedge.site import Site
+from gigaedge.site import ExecutionConfig, Site
 from gigaedge_runtime import Observation, Policy, policy_process
 from gigaedge_runtime.capture import CapturedViews, Refusal
 from gigaedge_runtime.devices import Frame
-from gigaedge_runtime.mailbox import Board, Phase
+from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
 from gigaedge_runtime.policy_process import Planner, PolicyLoop, load_planner
+from gigaedge_runtime.rtc import Guidance
+from gigaedge_runtime.states import State
 
 
 @dataclass
@@ -45,7 +48,8 @@ class Bench:
                 "timing": {"replan_after": 30},
             }
         )
-        planner = Planner((32, 40), "tshape", self.plan)
+        self.guidance: list[Guidance] = []
+        planner = Planner((32, 40), "tshape", self.plan, self.plan_guided)
         self.loop = PolicyLoop(site, planner, self, board, clock=lambda: self.now)  # type: ignore[arg-type]
         monkeypatch.setattr(policy_process, "sleep", self.sleep)
 
@@ -65,6 +69,22 @@ class Bench:
         self.planned.append(state)
         self.now += 0.3
         return FakeChunk(np.tile(state, (48, 1)))
+
+    def plan_guided(
+        self, composite: NDArray[np.uint8], state: NDArray[np.float32], guidance: Guidance
+    ) -> FakeChunk:
+        self.guidance.append(guidance)
+        return self.plan(composite, state)
+
+    def follow(self, chunk: int, state: State = State.RUNNING) -> None:
+        """Control says what the arms do."""
+        self.control.status.publish(ControlStatus(heartbeat=self.now, state=state, chunk=chunk))
+
+    def replan(self) -> None:
+        """The next chunk, on an observation 0.7 s later."""
+        self.now += 0.4
+        self.measure()
+        assert self.loop.step()
 
     def measure(self, until: float = 0.005) -> None:
         """Control's states of the last half second; each holds its own time."""
@@ -152,6 +172,78 @@ def test_its_report_has_every_stage(bench: Bench) -> None:
     assert stages["inference"].p50 == pytest.approx(0.3)
     assert stages["total"].p50 == pytest.approx(0.32)
     assert {"state", "compose", "steps", "publish"} <= stages.keys()
+
+
+def test_a_chunk_continues_the_one_that_the_arms_follow(bench: Bench) -> None:
+    bench.measure()
+    bench.loop.step()
+    first = bench.control.chunks.newest()
+    assert first is not None
+    assert first.delay == 0.0
+    bench.follow(chunk=1)
+    bench.replan()
+    (guidance,) = bench.guidance
+    # 0.02 s old pictures, 0.3 s of inference, and a period until control takes it.
+    assert guidance.delay == pytest.approx(0.02 + 0.3 + 0.005)
+    np.testing.assert_allclose(guidance.previous, np.tile(first.actions[0], (48, 1)), atol=1e-6)
+    assert (guidance.weight[:11] == 1).all()
+    assert guidance.weight[11] < 1
+    second = bench.control.chunks.newest()
+    assert second is not None
+    assert second.delay == guidance.delay
+    report = bench.loop.report()
+    assert (report.chunks, report.guided) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "state"), [(1, State.HOLD), (1, State.APPROACH), (1, State.DISARMED), (0, State.RUNNING)]
+)
+def test_arms_that_do_not_follow_the_last_chunk_get_a_free_one(
+    bench: Bench, chunk: int, state: State
+) -> None:
+    bench.measure()
+    bench.loop.step()
+    bench.follow(chunk, state)
+    bench.replan()
+    assert bench.guidance == []
+    record = bench.control.chunks.newest()
+    assert record is not None
+    assert (record.id, record.delay) == (2, 0.0)
+
+
+def test_a_chunk_that_control_will_refuse_is_not_continued(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = bench.plan
+
+    def broken(composite: NDArray[np.uint8], state: NDArray[np.float32]) -> FakeChunk:
+        return FakeChunk(plan(composite, state).actions * np.nan)
+
+    monkeypatch.setattr(bench.loop, "planner", Planner((32, 40), "tshape", broken, bench.plan_guided))
+    bench.measure()
+    bench.loop.step()
+    bench.follow(chunk=1)
+    bench.replan()
+    assert bench.guidance == []
+
+
+def test_a_site_that_wants_real_time_chunking_needs_a_bundle_that_can(
+    exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site.model_validate(
+        {
+            "bundle": exported("gwp05-tiny"),
+            "cameras": [{"role": role, "driver": "sim"} for role in CAMERA_ROLES],
+            "arms": [{"side": "left", "driver": "sim"}, {"side": "right", "driver": "sim"}],
+            "execution": {"handover": "rtc"},
+        }
+    )
+    assert load_planner(site).guided is not None
+    monkeypatch.setattr("gigaedge_runtime.policy.takes_guidance", lambda graph: False)
+    with pytest.raises(BundleError, match="no inputs for real-time chunking"):
+        load_planner(site)
+    other = site.model_copy(update={"execution": ExecutionConfig(handover="crossfade")})
+    assert load_planner(other).guided is None
 
 
 def test_the_planner_samples_as_the_site_says(exported: Callable[..., Path]) -> None:

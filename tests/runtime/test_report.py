@@ -15,6 +15,7 @@ from gigaedge_runtime.report import (
     LateTick,
     PolicyReport,
     RunReport,
+    SeamReport,
     Spread,
     StateChange,
 )
@@ -26,9 +27,10 @@ CONTROL = ControlReport(
     late={"queued": 2}, late_ticks=[LateTick(0.1, 0.03, 0.001, 0.024, "queued")], position_clamps={"left_joint_1": 2},
     velocity_clamps={"left_joint_1": 3}, travel_commanded={"left_joint_1": 0.5},
     travel_measured={"left_joint_1": 0.4}, end_error={}, sends=18, failed_sends=0, chunks=[1, 2],
-    chunks_late=0, held_after=None, standstill_after=None, enabled={"left": True}, scheduling="normal",
+    chunks_late=0, seam=SeamReport(*[SPREAD] * 6), held_after=None, standstill_after=None,
+    enabled={"left": True}, scheduling="normal",
 )  # fmt: skip
-POLICY = PolicyReport(chunks=2, refused={"stale": 1}, stages={"wait": SPREAD})
+POLICY = PolicyReport(chunks=2, refused={"stale": 1}, guided=1, stages={"wait": SPREAD})
 
 
 def test_reports_survive_json(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A chunk as a function of time: through every action, never beyond two neighbours, continuous hand-over."""
+"""A chunk as a function of time: through every action, never beyond two neighbours, with its derivatives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from gigaedge.errors import InputError
-from gigaedge_runtime.trajectory import Schedule, Trajectory
+from gigaedge_runtime.trajectory import Trajectory
 
 RATE = 30.0
 
@@ -98,30 +98,27 @@ def test_refuses_what_is_not_finite(bad: float) -> None:
         Trajectory([[0.0], [1.0]], 0.0, bad)
 
 
-def test_hand_over_is_continuous_and_ends_on_the_new_chunk() -> None:
-    schedule, out = Schedule(1, blend=0.1), np.empty(1)
-    assert schedule.trajectory is None
-    schedule.accept(Trajectory([[0.0], [0.0], [0.0], [0.0]], 0.0, 1.0))
-    assert schedule.blended(0.5, out)[0] == 0.0
-    schedule.accept(Trajectory([[0.2], [0.2], [0.2], [0.2]], 0.0, 1.0))
-    schedule.align(0.5, np.array([0.0]))
-    targets = [schedule.blended(0.5 + t, out)[0] for t in np.linspace(0, 0.1, 101)]
-    assert targets[0] == 0.0
-    assert targets[-1] == pytest.approx(0.2)
-    assert (np.diff(targets) >= 0).all()
-    assert np.diff(targets).max() < 2 * 0.2 / 100
-    assert schedule.target(0.5, out)[0] == pytest.approx(0.2)
+def sampled(trajectory: Trajectory, t: float) -> list[NDArray[np.float64]]:
+    outs = [np.full(trajectory._segments.shape[2], np.nan) for _ in range(3)]
+    trajectory.sample(t, *outs)
+    return outs
 
 
-def test_a_hand_over_of_no_duration_is_a_step() -> None:
-    schedule, out = Schedule(1, blend=0.0), np.empty(1)
-    schedule.accept(Trajectory([[1.0], [1.0]], 0.0, 1.0))
-    schedule.align(0.5, np.array([0.0]))
-    assert schedule.blended(0.5, out)[0] == 1.0
+@given(chunks.filter(lambda actions: len(actions) > 1), st.floats(0.0, 1.0))
+def test_derivatives_are_those_of_the_curve(actions: NDArray[np.float32], share: float) -> None:
+    trajectory, h = Trajectory(actions, 0.0, RATE), 1e-5
+    k = min(int(share * (len(actions) - 1)), len(actions) - 2)
+    t = (k + 0.1 + 0.8 * (share * (len(actions) - 1) - k)) / RATE
+    before, (position, velocity, acceleration), after = (sampled(trajectory, t + d) for d in (-h, 0.0, h))
+    np.testing.assert_array_equal(position, at(trajectory, t))
+    np.testing.assert_allclose(velocity, (after[0] - before[0]) / (2 * h), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(acceleration, (after[1] - before[1]) / (2 * h), rtol=1e-4, atol=1e-2)
 
 
-def test_an_empty_schedule_has_no_target() -> None:
-    schedule = Schedule(1, blend=0.1)
-    schedule.align(0.0, np.zeros(1))
-    with pytest.raises(InputError, match="no chunk was accepted"):
-        schedule.target(0.0, np.empty(1))
+def test_derivatives_are_zero_outside_and_for_one_action() -> None:
+    ramp = Trajectory([[0.0], [1.0]], 10.0, RATE)
+    for t in (9.999, ramp.end + 1e-9):
+        assert [out.item() for out in sampled(ramp, t)[1:]] == [0.0, 0.0]
+    for t in (10.0, ramp.end):
+        assert sampled(ramp, t)[1].item() == pytest.approx(RATE)
+    assert [out.item() for out in sampled(Trajectory([[2.0]], 0.0, RATE), 0.0)] == [2.0, 0.0, 0.0]
