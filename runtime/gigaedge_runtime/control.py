@@ -53,8 +53,12 @@ class ControlLoop:
         stop_asked: Callable[[], bool],
         dry_run: bool = False,
         clock: Clock = monotonic,
+        on_tick: Callable[[ControlLoop, float], None] | None = None,
     ) -> None:
-        """`arms`: those that exist. The three callables are asked once per tick and must not block."""
+        """`arms`: those that exist. The three callables are asked once per tick and must not block.
+
+        `on_tick` is called at the end of every tick with the loop and the tick's time; it must not block either.
+        """
         timing = site.timing
         self._arms = arms
         self._board = board
@@ -63,6 +67,7 @@ class ControlLoop:
         self._stop_asked = stop_asked
         self._dry_run = dry_run
         self._clock = clock
+        self._on_tick = on_tick
         self._period = 1.0 / timing.control_rate
         self._max_age = timing.max_feedback_age
         self._tracking_error = site.limits.tracking_error
@@ -92,6 +97,11 @@ class ControlLoop:
         self._excused_at = -np.inf
         self._rest_since: float | None = None
         self._regrid = False
+
+    @property
+    def target(self) -> NDArray[np.float64]:
+        """What the chunk asked for last, rad and m, shape (14,), before the limits."""
+        return self._target
 
     def run(self) -> None:
         """Tick until asked to stop and at rest. Raises ArmError when an arm cannot be enabled."""
@@ -130,6 +140,8 @@ class ControlLoop:
             self._send(self._command(now, state))
         settled = self._settled(now, state)
         self._publish(now, settled)
+        if self._on_tick is not None:
+            self._on_tick(self, now)
         self.statistics.worked(self._clock() - now)
         return not (seen.stop and settled)
 

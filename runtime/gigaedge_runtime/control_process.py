@@ -18,6 +18,8 @@ from gigaedge.site import Site
 from gigaedge_runtime.children import Launch, Lifeline, StopFlag, child_main
 from gigaedge_runtime.control import ControlLoop
 from gigaedge_runtime.devices import Arm
+from gigaedge_runtime.flight_packets import Sender
+from gigaedge_runtime.flight_taps import ControlTap
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
 from gigaedge_runtime.scheduling import CONTROL_PRIORITY, raise_priority
 
@@ -57,7 +59,12 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
             connected.callback(arm.close)
             arm.connect()
         board.status.publish(ControlStatus(phase=Phase.READY))
-        loop = ControlLoop(
+        make_loop: Callable[..., ControlLoop] = ControlLoop
+        if launch.record:
+            tap = ControlTap(Sender(launch.record[0]), board)
+            connected.callback(tap.end)
+            make_loop = tap.loop
+        loop = make_loop(
             launch.site,
             arms,
             board,

@@ -50,6 +50,8 @@ class Chunk:
     rate_hz: float
     timings: dict[str, float]
     """Seconds per stage. Layout split: `context` (picture to cache), `steps` (all sampler steps); single: `policy`."""
+    inputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """What it was computed from beside picture and state, by the field of `Observation`: `noise`, drawn or given."""
     intermediate: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """On request: `ref_latents` (1, C, 1, h, w), `velocity` (steps, chunk, width), `trajectory` (steps + 1, chunk,
     width), and, in layout split, `context.LAYER.key` and `.value` (heads, tokens, head_dim)."""
@@ -121,7 +123,10 @@ class Policy:
         sample = self._executor.run(
             observation.composite, observation.state, noise, intermediate=intermediate
         )
-        return Chunk(sample.targets, sample.normalized, action.rate_hz, sample.timings, sample.intermediate)
+        inputs = {"noise": noise}
+        return Chunk(
+            sample.targets, sample.normalized, action.rate_hz, sample.timings, inputs, sample.intermediate
+        )
 
     def _check(self, observation: Observation) -> None:
         view, action = self.manifest.view, self.manifest.action
