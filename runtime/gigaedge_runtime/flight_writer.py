@@ -54,6 +54,11 @@ class Counts:
         self.ticks += 1
         self.ticks_were(number + 1)
 
+    @property
+    def ticks_total(self) -> int:
+        """Ticks there were, recorded or not, as far as is known."""
+        return self._ticks_seen
+
     def ticks_were(self, total: int) -> None:
         """There have been `total` ticks."""
         self._ticks_seen = max(self._ticks_seen, total)
@@ -63,6 +68,11 @@ class Counts:
         """Chunk `number`, from 1, came."""
         self.chunks += 1
         self.chunks_were(number)
+
+    @property
+    def chunks_total(self) -> int:
+        """Chunks there were, recorded or not, as far as is known."""
+        return self._chunks_seen
 
     def chunks_were(self, total: int) -> None:
         """There have been `total` chunks."""
@@ -109,9 +119,11 @@ class FlightWriter:
         """Hand what is compressed to the operating system."""
         self._output.flush()
 
-    def finish(self, how: Mapping[str, str]) -> None:
-        """End the file in order; `how` says how the recording went."""
-        self._mcap.add_metadata(topics.SUMMARY, dict(how))
+    def finish(self) -> None:
+        """End the file in order."""
+        counts = self.counts
+        told = {"ticks": counts.ticks_total, "chunks": counts.chunks_total, "dropped": counts.packets_dropped}
+        self._mcap.add_metadata(topics.SUMMARY, {name: str(count) for name, count in told.items()})
         self._mcap.finish()
         self._output.flush()
 

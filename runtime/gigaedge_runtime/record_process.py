@@ -116,7 +116,7 @@ def write(target: Path, about: dict[str, str], arrivals: Queue[Arrival | None]) 
             writer = FlightWriter(output, about)
             counts = writer.counts
             _write_all(writer, packets)
-            writer.finish({"packets_dropped": str(counts.packets_dropped)})
+            writer.finish()
             os.fsync(output.fileno())
         finally:
             output.close()
