@@ -17,7 +17,13 @@ from gigaedge_runtime.flight_story import Band, Story
 
 MEASURED, TARGET, SENT = "#8a8a8a", "#1c7ed6", "#d9480f"
 
-BANDS: Final = {"approach": "#e0a800", "running": "#2f9e44", "hold": "#8a6fd1", "fault": "#e03131"}
+BANDS: Final = {
+    "approach": "#e0a800",
+    "running": "#2f9e44",
+    "hold": "#8a6fd1",
+    "stopped": "#1098ad",
+    "fault": "#e03131",
+}
 OTHER_BAND: Final = "#868e96"
 _SHADE: Final = 0.13
 

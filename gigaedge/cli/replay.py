@@ -19,9 +19,10 @@ from gigaedge.cli.common import (
     stage_progress,
 )
 from gigaedge.errors import CheckFailedError, ConfigError, InputError
+from gigaedge.robot import SIDES
 
 if TYPE_CHECKING:
-    from gigaedge.site import LimitsConfig
+    from gigaedge.site import Site
     from gigaedge_runtime.flight_reader import FlightRecord
     from gigaedge_runtime.replay import ControlReplay, WhatIf
     from gigaedge_runtime.replay_policy import ChunkReplay
@@ -62,15 +63,15 @@ def replay_command(
         from gigaedge_runtime.flight_reader import FlightRecord
     record = FlightRecord(flight)
     if limits is not None:
-        _other_limits(record, load_limits(limits), quiet=json)
+        _other_limits(record, with_limits(record.site, limits), quiet=json)
     else:
         _again(record, bundle, quiet=json)
 
 
-def load_limits(path: Path) -> LimitsConfig:
-    """The limits of a site file, or of a file that has a section `limits` and nothing else.
+def with_limits(recorded: Site, path: Path) -> Site:
+    """The recorded site, with the limits and arms of another site file, or of a file with a section `limits` only.
 
-    Raises ConfigError: no such file, no YAML, or a wrong key or value.
+    Raises ConfigError: no such file, no YAML, a wrong key or value, or another arm is absent.
     """
     import yaml
     from pydantic import ValidationError
@@ -84,14 +85,16 @@ def load_limits(path: Path) -> LimitsConfig:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict) or "limits" not in data:
-        raise ConfigError(f"{path}: expected a site file, or a section `limits`")
-    if set(data) != {"limits"}:
-        return load_site(path).limits
-    try:
-        return LimitsConfig.model_validate(data["limits"])
-    except ValidationError as error:
-        raise ConfigError(f"{path}: limits: {first_problem(error, LimitsConfig)}") from error
+    if isinstance(data, dict) and set(data) == {"limits"}:
+        try:
+            return recorded.model_copy(update={"limits": LimitsConfig.model_validate(data["limits"])})
+        except ValidationError as error:
+            raise ConfigError(f"{path}: limits: {first_problem(error, LimitsConfig)}") from error
+    other = load_site(path)
+    for side in SIDES:
+        if (other.arm(side).driver == "absent") != (recorded.arm(side).driver == "absent"):
+            raise ConfigError(f"{path}: the {side} arm is absent either there or in the record, not in both")
+    return recorded.model_copy(update={"limits": other.limits, "arms": other.arms})
 
 
 def _again(record: FlightRecord, bundle: Path | None, *, quiet: bool) -> None:
@@ -182,12 +185,12 @@ def _chunk_rows(chunks: ChunkReplay | None) -> list[list[str]]:
     ]
 
 
-def _other_limits(record: FlightRecord, limits: LimitsConfig, *, quiet: bool) -> None:
+def _other_limits(record: FlightRecord, site: Site, *, quiet: bool) -> None:
     from gigaedge_runtime.replay import replay_limits
 
     with stage_progress(quiet) as bar:
         bar("running control under other limits", record.size)
-        found = replay_limits(record, limits, bar.advance)
+        found = replay_limits(record, site, bar.advance)
     if quiet:
         print_json({"flight": str(record.path), **asdict(found)})
         return

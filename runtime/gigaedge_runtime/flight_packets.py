@@ -32,9 +32,6 @@ MAX_TEXT = 2000
 HEAD = struct.Struct("<IIqd")
 """Kind, a small number, a large number, time: what the numbers are is said at each `Kind`."""
 
-TAKEN = struct.Struct("<dd")
-"""In front of a chunk's actions: when it was observed, s, and its rate, Hz."""
-
 _SO_SNDBUFFORCE = 32
 _FINAL_WAIT = 0.5
 """s; so long the very last packet may wait for room, when no loop runs any more."""
@@ -52,7 +49,7 @@ class Kind(IntEnum):
     EVENT = 4
     """A line for people: `Level`, 0, time."""
     TAKEN = 5
-    """A chunk as control took it: observed and rate (f8), actions (f4). 0, its number, time."""
+    """`ChunkMailbox.layout`, as control took it: 0, the chunk's number, time."""
     PLANNED = 6
     """A chunk as the policy made it, in the file that rides along: packets dropped so far, its number, time."""
     END = 7
@@ -170,12 +167,9 @@ class Sender:
         """Send a TEXT or EVENT."""
         return self.send(HEAD.pack(kind, number, 0, time) + text.encode(errors="replace")[:MAX_TEXT])
 
-    def send_taken(
-        self, number: int, time: float, observed: float, rate: float, actions: NDArray[np.float32]
-    ) -> bool:
-        """Send a chunk, actions of shape (n, 14), as control took it."""
-        head = HEAD.pack(Kind.TAKEN, 0, number, time) + TAKEN.pack(observed, rate)
-        return self.send(head + actions.astype("<f4").tobytes())
+    def send_taken(self, number: int, time: float, record: NDArray[np.void]) -> bool:
+        """Send a chunk as it lay in the mailbox, shape (1,)."""
+        return self.send(HEAD.pack(Kind.TAKEN, 0, number, time) + record.tobytes())
 
     def send_file(self, number: int, time: float, content: bytes) -> bool:
         """Send a PLANNED chunk."""

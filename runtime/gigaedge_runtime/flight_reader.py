@@ -31,7 +31,7 @@ from gigaedge_runtime import flight_topics as topics
 from gigaedge_runtime.devices import ArmState
 from gigaedge_runtime.flight_packets import Sending
 from gigaedge_runtime.flight_taps import INPUT
-from gigaedge_runtime.mailbox import ChunkRecord, Order
+from gigaedge_runtime.mailbox import ChunkMailbox, Order
 
 MCAP0_MAGIC: Final = b"\x89MCAP0\r\n"
 _MAX_RECORD: Final = 1 << 28
@@ -75,8 +75,8 @@ class RecordedTick:
     supervisor_alive: bool
     stop_asked: bool
     readings: Mapping[Side, tuple[Reading, ...]]
-    chunk: ChunkRecord | None
-    """The chunk that was taken in this tick."""
+    chunk: NDArray[np.void] | None
+    """The chunk that was taken in this tick, as it lay in the mailbox; `ChunkMailbox.layout`, shape (1,)."""
     newest: int
     """Number of the newest chunk; 0 before the first."""
     state: str
@@ -169,7 +169,7 @@ class FlightRecord:
     def ticks(self, advance: Progress = lambda count: None) -> Iterator[RecordedTick]:
         """Every tick that was recorded, in order. Raises InputError when the file is damaged."""
         parts: dict[str, dict[str, Any]] = {}
-        chunk: ChunkRecord | None = None
+        chunk: NDArray[np.void] | None = None
         for topic, message in self._messages((*topics.TICK_TOPICS, topics.CHUNK), advance):
             content = self._decode(message)
             if topic == topics.CHUNK:
@@ -265,7 +265,7 @@ def _event(content: dict[str, Any], moment: float) -> Event:
     return Event(moment, content["level"], content["name"], content["message"])
 
 
-def _tick(number: int, parts: dict[str, dict[str, Any]], chunk: ChunkRecord | None) -> RecordedTick:
+def _tick(number: int, parts: dict[str, dict[str, Any]], chunk: NDArray[np.void] | None) -> RecordedTick:
     tick = parts[topics.TICK]
     joints, told, target = (parts.get(topic, {}) for topic in (topics.JOINTS, topics.SENT, topics.TARGETS))
     readings: dict[Side, tuple[Reading, ...]] = {}
@@ -283,7 +283,7 @@ def _tick(number: int, parts: dict[str, dict[str, Any]], chunk: ChunkRecord | No
             error = tick["send_errors"].get(side, "")
             sent[side] = Sent(_values(told, names), Sending[outcome.upper()], error)
     taken = tick["taken"]
-    if taken is not None and (chunk is None or chunk.id != taken):
+    if taken is not None and (chunk is None or chunk["id"][0] != taken):
         missing = f"chunk {taken}"
     return RecordedTick(
         number=number,
@@ -318,9 +318,14 @@ def _values(by_joint: dict[str, Any], names: Collection[str]) -> NDArray[np.floa
     return np.array([float(by_joint[name]) for name in names])
 
 
-def _chunk(content: dict[str, Any]) -> ChunkRecord:
+def _chunk(content: dict[str, Any]) -> NDArray[np.void]:
+    record: NDArray[np.void] = np.zeros(1, ChunkMailbox.layout)
+    for name in ChunkMailbox.layout.names or ():
+        if name != "actions":
+            record[name] = float(content[name]) if isinstance(content[name], str) else content[name]
     actions = np.array([[float(value) for value in row] for row in content["actions"]], np.float32)
-    return ChunkRecord(content["id"], float(content["observed"]), float(content["rate"]), actions)
+    record["actions"][0, : len(actions)] = actions
+    return record
 
 
 def _observation(content: dict[str, Any]) -> RecordedObservation:

@@ -156,9 +156,9 @@ class ControlTap:
         return asked
 
     def _send_chunk(self) -> int:
-        record = self._board.chunks.record[0]
-        number, actions = int(record["id"]), record["actions"][: int(record["count"])]
-        self._sender.send_taken(number, self.now, float(record["observed"]), float(record["rate"]), actions)
+        record = self._board.chunks.record
+        number = int(record["id"][0])
+        self._sender.send_taken(number, self.now, record)
         return number
 
 

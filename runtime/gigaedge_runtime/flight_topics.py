@@ -95,6 +95,7 @@ SCHEMAS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
             id=_said("integer", "its number"),
             observed=_said("number", "when its pictures were taken, s on CLOCK_MONOTONIC"),
             rate=_said("number", "actions per second"),
+            count=_said("integer", "how many actions"),
             actions={"type": "array", "items": {"type": "array", "items": _NUMBER}},
         ),
     ),

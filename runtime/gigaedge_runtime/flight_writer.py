@@ -15,9 +15,10 @@ import numpy as np
 from mcap.writer import CompressionType, Writer
 from numpy.typing import NDArray
 
-from gigaedge.robot import DIM_NAMES, ROBOT_DIM, SIDES, arm_slice
+from gigaedge.robot import DIM_NAMES, SIDES, arm_slice
 from gigaedge_runtime import flight_topics as topics
-from gigaedge_runtime.flight_packets import READ, TAKEN, TICK, Kind, Packet, Reading, Sending
+from gigaedge_runtime.flight_packets import READ, TICK, Kind, Packet, Reading, Sending
+from gigaedge_runtime.mailbox import ChunkMailbox
 from gigaedge_runtime.states import FaultCode, State
 
 CHUNK_BYTES = 1 << 17
@@ -212,14 +213,14 @@ class FlightWriter:
         self._write(topics.EVENTS, packet.time, message)
 
     def _taken(self, packet: Packet, sender: str) -> None:
-        observed, rate = TAKEN.unpack_from(packet.data)
-        actions = np.frombuffer(packet.data, "<f4", offset=TAKEN.size).reshape(-1, ROBOT_DIM)
-        message = {
-            "id": packet.large,
-            "observed": topics.write_number(observed),
-            "rate": topics.write_number(rate),
-            "actions": [[topics.write_number(value) for value in row] for row in actions.tolist()],
+        record = np.frombuffer(packet.data, ChunkMailbox.layout)[0]
+        actions = record["actions"][: int(record["count"])].tolist()
+        message: dict[str, Any] = {
+            name: topics.write_number(record[name].item())
+            for name in ChunkMailbox.layout.names or ()
+            if name != "actions"
         }
+        message["actions"] = [[topics.write_number(value) for value in row] for row in actions]
         self._write(topics.CHUNK, packet.time, message, packet.large)
 
     def _planned(self, packet: Packet, sender: str) -> None:

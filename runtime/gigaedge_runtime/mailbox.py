@@ -135,6 +135,8 @@ class PlannerStatus:
 class ChunkMailbox(Block):
     """Newest chunk, policy process to control process."""
 
+    layout = _CHUNK
+
     def publish(self, id: int, observed: float, rate: float, actions: NDArray[np.floating]) -> None:
         """Replace the chunk; see `ChunkRecord`. NaN is passed on, for control to latch upon.
 

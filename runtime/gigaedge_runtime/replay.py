@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gigaedge.errors import ArmError, InputError
 from gigaedge.robot import DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
-from gigaedge.site import LimitsConfig, Site
+from gigaedge.site import Site
 from gigaedge_runtime.control import ControlLoop
 from gigaedge_runtime.devices import ArmState
 from gigaedge_runtime.flight_packets import Sending
@@ -97,10 +97,8 @@ def replay_control(flight: FlightRecord, advance: Progress = lambda count: None)
     return ControlReplay(ticks, values, worst, differing, first, follow.broken_off)
 
 
-def replay_limits(
-    flight: FlightRecord, limits: LimitsConfig, advance: Progress = lambda count: None
-) -> WhatIf:
-    """Run a record's ticks under other limits, the arms answering as they did then.
+def replay_limits(flight: FlightRecord, site: Site, advance: Progress = lambda count: None) -> WhatIf:
+    """Run a record's ticks under the limits of another `site`, the arms answering as they did then.
 
     Recorded arms cannot follow another command, so that it is not judged how far they are from it. Raises
     InputError: a damaged file, or one without a tick.
@@ -109,11 +107,11 @@ def replay_limits(
     first_time = None
     largest = np.zeros(ROBOT_DIM)
     commanded = np.zeros(ROBOT_DIM, dtype=bool)
-    free = limits.model_copy(update={"tracking_error": np.inf})
-    other_site = flight.site.model_copy(update={"limits": free})
+    free = site.limits.model_copy(update={"tracking_error": np.inf})
+    site = site.model_copy(update={"limits": free})
     with (
         replayed_loop(flight.site, dry_run=flight.dry_run) as same,
-        replayed_loop(other_site, dry_run=flight.dry_run) as other,
+        replayed_loop(site, dry_run=flight.dry_run) as other,
     ):
         follow = _Follow(flight, advance)
         for tick in follow:
@@ -177,8 +175,8 @@ class ReplayedLoop:
             arm.begin(tick.readings.get(side, ()), tick)
         self._writer.order.give(tick.order)
         if tick.chunk is not None:
-            chunk = tick.chunk
-            self._writer.chunks.publish(chunk.id, chunk.observed, chunk.rate, chunk.actions)
+            self._writer.chunks.record[:] = tick.chunk
+            self._writer.chunks.write()
         self.loop.tick(tick.now)
 
     @property
