@@ -22,10 +22,10 @@ from gigaedge.errors import GigaedgeError, InputError
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def require_free(target: Path, *, replace: bool) -> None:
-    """Raise InputError when `target`, the --out of a command, exists and is not to be replaced."""
+def require_free(target: Path, *, replace: bool, option: str = "--out") -> None:
+    """Raise InputError when `target`, a command's `option`, exists and is not to be replaced."""
     if os.path.lexists(target) and not replace:
-        raise InputError(f"{target} exists already; remove it, choose another --out, or pass --force")
+        raise InputError(f"{target} exists already; remove it, choose another {option}, or pass --force")
 
 
 @contextmanager

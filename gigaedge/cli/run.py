@@ -22,7 +22,7 @@ from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
     from gigaedge.site import Site
-    from gigaedge_runtime.report import ControlReport, RunReport, Spread
+    from gigaedge_runtime.report import ControlReport, RecordingReport, RunReport, Spread
 
 INTERRUPTED = 130
 
@@ -46,6 +46,13 @@ def run_command(
         bool, typer.Option("--park", help="At the end, move the arms slowly to their park poses.")
     ] = False,
     report: ReportOption = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            help="Flight record (MCAP) to write: for `replay`, `plot` and Foxglove.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace --record when it exists.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a policy on a robot cell: cameras, inference, limits, arms. Ctrl-C slows down and holds.
@@ -58,19 +65,39 @@ def run_command(
 
     loaded = load_site(site)
     seconds = None if duration is None else parse_duration(duration)
+    if record is not None:
+        check_record(record, replace=force)
     if loaded.bundle == "demo":
         from gigaedge.cli.demo import cached_demo_bundle
 
         loaded = loaded.model_copy(update={"bundle": cached_demo_bundle(quiet=json)})
-    result = run_with_progress(loaded, seconds, dry_run=dry_run, report=report, quiet=json, park=park)
+    result = run_with_progress(
+        loaded, seconds, dry_run=dry_run, report=report, quiet=json, park=park, record=record
+    )
     if result.control is not None:
         print_notices(result.control.notices)
     if json:
         print_json(asdict(result))
     else:
         print_run(result)
+    if result.recording is not None and result.recording.stopped is not None:
+        print_notices([result.recording.stopped])
     if result.ended_by == "signal":
         raise typer.Exit(INTERRUPTED)
+
+
+def check_record(target: Path, *, replace: bool) -> None:
+    """Raise InputError when a flight record cannot be written to `target`."""
+    from gigaedge.files import require_free
+
+    with needs("robot"):
+        import mcap  # noqa: F401  the recorder needs it; that it is missing is said here
+
+        from gigaedge_runtime.recording import partial_path
+    if target.suffix != ".mcap":
+        raise InputError(f"--record {target}: a flight record is an MCAP file; call it {target.stem}.mcap")
+    for path in (target, partial_path(target)):
+        require_free(path, replace=replace, option="--record")
 
 
 def run_with_progress(
@@ -81,6 +108,7 @@ def run_with_progress(
     report: Path | None,
     quiet: bool,
     park: bool = False,
+    record: Path | None = None,
 ) -> RunReport:
     """Run a site behind a progress bar on stderr."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
@@ -100,7 +128,15 @@ def run_with_progress(
                 description=f"{state}, {progress.policy.chunks} chunks, {progress.control.sends} commands",
             )
 
-        return run_site(site, duration=duration, dry_run=dry_run, park=park, report=report, on_progress=show)
+        return run_site(
+            site,
+            duration=duration,
+            dry_run=dry_run,
+            park=park,
+            report=report,
+            record=record,
+            on_progress=show,
+        )
 
 
 def print_run(report: RunReport) -> None:
@@ -130,6 +166,8 @@ def _summary(report: RunReport) -> list[list[str]]:
     if report.policy is not None and report.policy.refused:
         refused = ", ".join(f"{reason} x {count}" for reason, count in report.policy.refused.items())
         rows.append(["observations refused", refused])
+    if report.recording is not None:
+        rows.append(["flight record", _recording(report.recording)])
     control = report.control
     if control is not None:
         rows += [
@@ -141,6 +179,15 @@ def _summary(report: RunReport) -> list[list[str]]:
             ["late ticks", ", ".join(f"{cause} x {count}" for cause, count in control.late.items()) or "none"],
         ]  # fmt: skip
     return rows
+
+
+def _recording(recording: RecordingReport) -> str:
+    dropped = [
+        f"{count} {what} dropped"
+        for count, what in ((recording.ticks_dropped, "ticks"), (recording.chunks_dropped, "chunks"))
+        if count
+    ]
+    return ", ".join([recording.file, f"{recording.ticks} ticks, {recording.chunks} chunks", *dropped])
 
 
 def _joints(control: ControlReport) -> list[list[str]]:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -52,6 +53,15 @@ class Launch(BaseModel):
     dry_run: bool = False
     hosted: tuple[Side, ...] = ()
     """Arms that the supervisor simulates: they come fresh with each run, and leave no latch."""
+    record: tuple[int, ...] = ()
+    """Sockets of the flight record: its end for control or policy, every other end for the recorder."""
+    record_to: Path | None = None
+    """The file that the recorder writes."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All that are inherited."""
+        return (self.board, self.supervisor, self.policy, self.outcome, *self.record)
 
 
 class StopFlag:
@@ -130,7 +140,7 @@ class Child:
                 [*command, "--launch", str(orders)],
                 stdin=subprocess.DEVNULL,
                 env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
-                pass_fds=(orders, launch.board, launch.supervisor, launch.policy, launch.outcome),
+                pass_fds=(orders, *launch.descriptors),
                 start_new_session=True,
             )
         except OSError as error:
@@ -208,7 +218,7 @@ def child_main(
     fd = parser.parse_args(argv).launch
     launch = Launch.model_validate_json(read_memory_file(fd))
     os.close(fd)
-    for inherited in (launch.board, launch.supervisor, launch.policy, launch.outcome):
+    for inherited in launch.descriptors:
         os.set_inheritable(inherited, False)
     stop = StopFlag()
     stop.install()

@@ -21,8 +21,8 @@ from gigaedge_runtime.limits import Command, Limiter, Limits
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
 from gigaedge_runtime.parking import find_swap, park_pose
 from gigaedge_runtime.report import ControlReport
-from gigaedge_runtime.scheduling import ThreadAccount
 from gigaedge_runtime.schedule import Schedule
+from gigaedge_runtime.scheduling import ThreadAccount
 from gigaedge_runtime.states import Fault, FaultCode, Machine, Seen, State, Thresholds
 from gigaedge_runtime.statistics import ControlStatistics
 from gigaedge_runtime.trajectory import Trajectory
@@ -62,9 +62,11 @@ class ControlLoop:
         stop_asked: Callable[[], bool],
         dry_run: bool = False,
         clock: Clock = monotonic,
+        on_tick: Callable[[ControlLoop, float], None] | None = None,
     ) -> None:
         """`arms`: those that exist. The three callables are asked once per tick and must not block.
 
+        `on_tick` is called at the end of every tick with the loop and the tick's time; it must not block either.
         Raises ConfigError: a park pose outside the limits.
         """
         timing = site.timing
@@ -75,6 +77,7 @@ class ControlLoop:
         self._stop_asked = stop_asked
         self._dry_run = dry_run
         self._clock = clock
+        self._on_tick = on_tick
         self._period = 1.0 / timing.control_rate
         self._max_age = timing.max_feedback_age
         self._reconnect_timeout = timing.startup_timeout
@@ -96,7 +99,7 @@ class ControlLoop:
         """Arms whose feedback is too old to begin with."""
         self._measured = np.zeros(ROBOT_DIM)
         self._target = np.zeros(ROBOT_DIM)
-        self._unmoving = np.zeros(ROBOT_DIM)
+        self._target_velocity, self._target_acceleration = np.zeros(ROBOT_DIM), np.zeros(ROBOT_DIM)
         self._absent = np.zeros(ROBOT_DIM, dtype=bool)
         for side in SIDES:
             pose = site.arm(side).pose
@@ -109,6 +112,11 @@ class ControlLoop:
         self._excused_at = -np.inf
         self._rest_since: float | None = None
         self._regrid = False
+
+    @property
+    def target(self) -> NDArray[np.float64]:
+        """What the chunk asked for last, rad and m, shape (14,), before the limits."""
+        return self._target
 
     def run(self) -> None:
         """Tick until asked to stop and at rest. Raises ArmError when an arm cannot be enabled."""
@@ -151,6 +159,8 @@ class ControlLoop:
             self._send(self._command(now, state))
         settled = self._settled(now, state)
         self._publish(now, settled)
+        if self._on_tick is not None:
+            self._on_tick(self, now)
         self.statistics.worked(self._clock() - now)
         return not (seen.stop and settled)
 
@@ -226,7 +236,7 @@ class ControlLoop:
         self.statistics.chunks_late += not trajectory.due(now)
         if self.machine.state is State.RUNNING:
             self.statistics.seams.add(now, before, trajectory, record.delay)
-            self._schedule.align(now, self.limiter.position)
+            self._schedule.align(now, self.limiter.position, self.limiter.velocity)
         return None
 
     def _arm_when_there_is_a_chunk(self, now: float, needed: bool) -> None:
@@ -301,17 +311,18 @@ class ControlLoop:
             if state is State.FAULT:
                 self.statistics.faulted_at = now
             if state is State.RUNNING:
-                self._schedule.restart(now, self.limiter.position)
+                self._schedule.restart(now, self.limiter.position, self.limiter.velocity)
         return state
 
     def _command(self, now: float, state: State) -> Command:
         if state is State.PARKING and self._park is not None:
-            return self.limiter.approach(self._park)
+            return self.limiter.approach(self._park, self._measured)
         if state.follows and (not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk):
             self.statistics.chunks.append(self._seen.chunk)
         if state is State.RUNNING:
-            target = self._schedule.blended(now, self._target)
-            return self.limiter.track(target, self._unmoving, self._unmoving, self._measured)
+            aim = (self._target, self._target_velocity, self._target_acceleration)
+            self._schedule.sample(now, *aim)
+            return self.limiter.track(*aim, self._measured)
         if state is State.APPROACH:
             return self.limiter.approach(self._schedule.target(now, self._target), self._measured)
         return self.limiter.decelerate()

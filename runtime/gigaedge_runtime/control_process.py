@@ -19,6 +19,8 @@ from gigaedge.site import Site
 from gigaedge_runtime.children import Launch, Lifeline, StopFlag, child_main
 from gigaedge_runtime.claim import claimed
 from gigaedge_runtime.control import ControlLoop
+from gigaedge_runtime.flight_packets import Sender
+from gigaedge_runtime.flight_taps import ControlTap
 from gigaedge_runtime.latch import latchable, set_latch
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
 from gigaedge_runtime.preflight import check_firmware
@@ -67,7 +69,12 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
             arm.connect()
         notices = check_firmware(arms.values(), launch.site.limits, refuse=not launch.dry_run)
         firmware = {str(side): arm.firmware for side, arm in arms.items()}
-        loop = ControlLoop(
+        make_loop: Callable[..., ControlLoop] = ControlLoop
+        if launch.record:
+            tap = ControlTap(Sender(launch.record[0]), board)
+            connected.callback(tap.end)
+            make_loop = tap.loop
+        loop = make_loop(
             launch.site,
             arms,
             board,

@@ -142,6 +142,8 @@ class PlannerStatus:
 class ChunkMailbox(Block):
     """Newest chunk, policy process to control process."""
 
+    layout = _CHUNK
+
     def publish(
         self, id: int, observed: float, rate: float, actions: NDArray[np.floating], delay: float = 0.0
     ) -> None:

@@ -51,6 +51,8 @@ class Chunk:
     rate_hz: float
     timings: dict[str, float]
     """Seconds per stage. Layout split: `context` (picture to cache), `steps` (all sampler steps); single: `policy`."""
+    inputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """What it was computed from beside picture and state: `noise`, drawn or given, and what `Guidance.arrays` returns."""
     intermediate: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """On request: `ref_latents` (1, C, 1, h, w), `velocity` (steps, chunk, width), `trajectory` (steps + 1, chunk,
     width), and, in layout split, `context.LAYER.key` and `.value` (heads, tokens, head_dim)."""
@@ -134,7 +136,10 @@ class Policy:
         sample = self._executor.run(
             observation.composite, observation.state, noise, guidance, intermediate=intermediate
         )
-        return Chunk(sample.targets, sample.normalized, action.rate_hz, sample.timings, sample.intermediate)
+        inputs = {"noise": noise, **(guidance.arrays() if guidance else {})}
+        return Chunk(
+            sample.targets, sample.normalized, action.rate_hz, sample.timings, inputs, sample.intermediate
+        )
 
     def require_guidance(self) -> None:
         """Raise BundleError where the bundle's graphs have no inputs for the chunk before."""

@@ -23,6 +23,8 @@ from gigaedge.site import Site
 from gigaedge_runtime.capture import CameraSet, CapturedViews, open_cameras
 from gigaedge_runtime.children import POLICY_NICENESS, Launch, Lifeline, StopFlag, child_main
 from gigaedge_runtime.compose import Compositor
+from gigaedge_runtime.flight_packets import Sender
+from gigaedge_runtime.flight_taps import ChunkTap
 from gigaedge_runtime.mailbox import Board, Order, Phase, PlannerStatus
 from gigaedge_runtime.report import PolicyReport, Spread
 from gigaedge_runtime.rtc import Continuity, Guidance
@@ -56,6 +58,10 @@ class Planned(Protocol):
     @property
     def timings(self) -> Mapping[str, float]:
         """Seconds by stage."""
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[np.float32]]:
+        """Arrays it was computed from beside composite and state, by name."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +137,14 @@ def serve(launch: Launch, stop: StopFlag, load: LoadPlanner) -> dict[str, Any]:
     with open_cameras(site.cameras) as cameras:
         cameras.wait_ready(min(CAMERA_TIMEOUT, site.timing.startup_timeout / 2))
         planner = load(site)
-        loop = PolicyLoop(site, planner, cameras, board)
+        tap = ChunkTap(Sender(launch.record[0])) if launch.record else None
+        loop = PolicyLoop(site, planner, cameras, board, tap=tap)
         loop.publish_status()
         while not ended():
             if not loop.step():
                 sleep(POLL)
+        if tap is not None:
+            tap.end()
         return asdict(loop.report())
 
 
@@ -148,6 +157,9 @@ class PolicyLoop:
     cameras: CameraSet
     board: Board
     clock: Clock = monotonic
+    tap: ChunkTap | None = None
+    """Where to record chunks."""
+    _newest: dict[str, float] = field(default_factory=dict)
     _next: float = -np.inf
     _chunks: int = 0
     _guided: int = 0
@@ -233,6 +245,8 @@ class PolicyLoop:
         self._latencies.append(published - views.captured)
         relief = views.captured + self.site.timing.replan_after / chunk.rate_hz
         self._next = relief - max(self._latencies)
+        if self.tap is not None:
+            self.tap.planned(self._chunks, views, composite, state, chunk, self._newest)
         self.publish_status()
 
     def _guidance(self, observed: float, now: float) -> Guidance | None:
@@ -259,6 +273,7 @@ class PolicyLoop:
         return False
 
     def _sample(self, stage: str, duration: float) -> None:
+        self._newest[stage] = duration
         self._stages.setdefault(stage, deque(maxlen=SAMPLES)).append(duration)
 
 

@@ -225,6 +225,22 @@ class PolicyReport:
 
 
 @dataclass(frozen=True)
+class RecordingReport:
+    """The flight record's side."""
+
+    file: str
+    """What was written; `NAME.partial.mcap` when it is not complete."""
+    ticks: int = 0
+    ticks_dropped: int = 0
+    chunks: int = 0
+    chunks_dropped: int = 0
+    packets_dropped: int = 0
+    """Of any kind: when the recorder could not keep up, or was gone."""
+    stopped: str | None = None
+    """Why the recording ended before the run; None when it is complete."""
+
+
+@dataclass(frozen=True)
 class RunReport:
     """One run from start to end."""
 
@@ -243,6 +259,8 @@ class RunReport:
     """None when the control process ended without a report."""
     policy: PolicyReport | None = None
     """None when the policy process ended without a report."""
+    recording: RecordingReport | None = None
+    """None when nothing was to be recorded."""
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""

@@ -7,6 +7,7 @@ targets will have been reached by the time the new chunk takes over, and how fir
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -32,6 +33,15 @@ class Guidance:
     """Bound of the strength with which a step of the sampler is drawn (`gigaedge.sampling.guidance_strengths`)."""
     delay: float = 0.0
     """From the observation to the hand-over, as expected, s."""
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """What the sampler sees of it, by name, as it is recorded."""
+        return {"previous": self.previous, "weight": self.weight, "limit": np.array([self.limit], np.float32)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Guidance:
+        """From what `arrays` returned."""
+        return cls(arrays["previous"], arrays["weight"], float(arrays["limit"][0]))
 
     @classmethod
     def make_example(cls, chunk: int) -> Guidance:

@@ -2,7 +2,8 @@
 
     supervisor (this process; hosts simulated arms)
     |-- control   owns the arms, 200 Hz            } each in a session of its own,
-    `-- policy    cameras and ONNX Runtime         } joined by shared memory and lifelines
+    |-- policy    cameras and ONNX Runtime         } joined by shared memory and lifelines
+    `-- recorder  writes the flight record, if any }
 
 Whatever ends first, the arms slow down and hold, powered: control sees the others' lifelines break.
 """
@@ -31,9 +32,11 @@ from gigaedge_runtime.children import (
     stop_on_signals,
     wait_until,
 )
+from gigaedge_runtime.flight_packets import Level
 from gigaedge_runtime.hosting import simulated_arms
 from gigaedge_runtime.latch import latchable, refuse_latched, set_latch
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase, PlannerStatus
+from gigaedge_runtime.recording import Recording
 from gigaedge_runtime.recovery import recovery_of
 from gigaedge_runtime.report import ControlReport, PolicyReport, RunReport
 from gigaedge_runtime.states import Fault, FaultCode, State
@@ -58,6 +61,7 @@ class Programs:
 
     control: tuple[str, ...] = python_module("gigaedge_runtime.control_process")
     policy: tuple[str, ...] = python_module("gigaedge_runtime.policy_process")
+    recorder: tuple[str, ...] = python_module("gigaedge_runtime.record_process")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ def run_site(
     dry_run: bool = False,
     park: bool = False,
     report: Path | None = None,
+    record: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     programs: Programs = Programs(),
 ) -> RunReport:
@@ -89,6 +94,7 @@ def run_site(
         park: at the end, move the arms slowly to their park poses, unless the run ended at fault or never powered
             them; a signal (another one, where a signal ended the run) stops that where it is.
         report: also write the report there, as JSON; written after a failed run, too.
+        record: the flight record (MCAP) to write; replaced. That it fails never ends a run.
         on_progress: called every half second from this thread.
         programs: the children; tests put others in their place.
 
@@ -109,7 +115,7 @@ def run_site(
         if park:
             run.park()
 
-    return _supervise(site, drive, dry_run=dry_run, report=report, programs=programs)
+    return _supervise(site, drive, dry_run=dry_run, report=report, record=record, programs=programs)
 
 
 def attend_arms(
@@ -127,11 +133,17 @@ def attend_arms(
         run.start_arms()
         run.attend(order)
 
-    return _supervise(site, drive, dry_run=False, report=None, programs=programs)
+    return _supervise(site, drive, programs=programs)
 
 
 def _supervise(
-    site: Site, drive: Callable[[_Run], None], *, dry_run: bool, report: Path | None, programs: Programs
+    site: Site,
+    drive: Callable[[_Run], None],
+    *,
+    dry_run: bool = False,
+    report: Path | None = None,
+    record: Path | None = None,
+    programs: Programs,
 ) -> RunReport:
     """Let `drive` drive a run, whatever happens bring it to its end, and say what there is to say of it."""
     stop = StopFlag()
@@ -139,9 +151,13 @@ def _supervise(
     with ExitStack() as stack:
         # Signals come first and go last: from here to the end, Ctrl-C means an orderly end.
         stack.enter_context(stop_on_signals(stop) if in_main_thread else nullcontext())
+        recording = None
+        if record is not None:
+            recording = Recording(record, site)
+            stack.callback(recording.release)
         hosted = tuple(arm.side for arm in site.arms if arm.driver == "sim")
         site = stack.enter_context(simulated_arms(site))
-        run = stack.enter_context(_Run.started(site, hosted, dry_run, programs, stop))
+        run = stack.enter_context(_Run.started(site, hosted, dry_run, programs, stop, recording))
         error: GigaedgeError | None = None
         try:
             drive(run)
@@ -163,13 +179,20 @@ class _Run:
     """Shared memory, lifelines and children of one run."""
 
     def __init__(
-        self, site: Site, hosted: tuple[Side, ...], dry_run: bool, programs: Programs, stop: StopFlag
+        self,
+        site: Site,
+        hosted: tuple[Side, ...],
+        dry_run: bool,
+        programs: Programs,
+        stop: StopFlag,
+        recording: Recording | None,
     ) -> None:
         self._site = site
         self._hosted = hosted
         self._dry_run = dry_run
         self._programs = programs
         self._stop = stop
+        self._recording = recording
         self._fds: list[int] = []
         self._children: list[Child] = []
         self._control: Child
@@ -188,11 +211,19 @@ class _Run:
     @classmethod
     @contextmanager
     def started(
-        cls, site: Site, hosted: tuple[Side, ...], dry_run: bool, programs: Programs, stop: StopFlag
+        cls,
+        site: Site,
+        hosted: tuple[Side, ...],
+        dry_run: bool,
+        programs: Programs,
+        stop: StopFlag,
+        recording: Recording | None,
     ) -> Iterator[_Run]:
         """A run whose control process is being started; leaving ends everything that is left."""
-        run = cls(site, hosted, dry_run, programs, stop)
+        run = cls(site, hosted, dry_run, programs, stop, recording)
         try:
+            if recording is not None:
+                recording.start(run._recorder)
             run._control = run._child("control", programs.control, run._policy_read)
             yield run
         finally:
@@ -226,6 +257,7 @@ class _Run:
             return
         began = self._began = monotonic()
         self._board.order.give(Order.RUN)
+        self._say("the order to run")
         told = -PROGRESS
         while not self._stop.requested:
             elapsed = monotonic() - began
@@ -297,6 +329,10 @@ class _Run:
         else:
             ended_by = "signal" if self._stop.requested else "duration"
         pids = {"supervisor": os.getpid(), **{child.name: child.pid for child in self._children}}
+        recording = None
+        if self._recording is not None:
+            self._say(f"ended by {ended_by}" + (f": {error}" if error else ""), _level(error))
+            recording = self._recording.finish()
         return RunReport(
             ended_by=ended_by,
             error=str(error) if error else None,
@@ -306,7 +342,12 @@ class _Run:
             chunks=self._planner().chunks,
             control=ControlReport.parse(control) if control else None,
             policy=PolicyReport.parse(policy) if policy else None,
+            recording=recording,
         )
+
+    def _say(self, text: str, level: Level = Level.INFO) -> None:
+        if self._recording is not None:
+            self._recording.say(text, level)
 
     def _check(self, status: ControlStatus) -> None:
         if not self._control.running:
@@ -371,10 +412,27 @@ class _Run:
             outcome=memory_file(f"gigaedge-{name}-outcome"),
             dry_run=self._dry_run,
             hosted=self._hosted,
+            record=self._recording.ends(name) if self._recording else (),
         )
         child = Child(name, command, launch)
         self._children.append(child)
+        if self._recording is not None:
+            self._recording.hand_over(name)
         return child
+
+    def _recorder(self, site: Site, ends: tuple[int, ...], target: Path) -> Child:
+        """Start the recorder. It is none of `_children`: a run goes on without it."""
+        launch = Launch(
+            site=site,
+            board=self._board_fd,
+            supervisor=self._supervisor,
+            policy=self._policy_read,
+            outcome=memory_file("gigaedge-recorder-outcome"),
+            dry_run=self._dry_run,
+            record=ends,
+            record_to=target,
+        )
+        return Child("recorder", self._programs.recorder, launch)
 
     def _status(self) -> ControlStatus:
         latest = self._board.status.latest()
@@ -393,3 +451,7 @@ class _Run:
     def _drop(self, fd: int) -> None:
         self._fds.remove(fd)
         os.close(fd)
+
+
+def _level(error: GigaedgeError | None) -> Level:
+    return Level.INFO if error is None else Level.ERROR

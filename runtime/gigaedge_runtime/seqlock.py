@@ -58,6 +58,11 @@ class Block:
         return False
 
     @property
+    def fetched(self) -> int:
+        """Which record `read` got last; grows when it gets a newer one."""
+        return self._seen
+
+    @property
     def changed(self) -> bool:
         """True when something was written since the last successful `read`; costs one load."""
         return int(self._head[0]) != self._seen

@@ -25,6 +25,7 @@ class FakeChunk:
     actions: NDArray[np.float32]
     rate_hz: float = RATE
     timings: Mapping[str, float] = field(default_factory=lambda: {"context": 0.01, "steps": 0.02})
+    inputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class FakePolicy:

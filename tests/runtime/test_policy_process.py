@@ -28,6 +28,7 @@ class FakeChunk:
     actions: NDArray[np.float32]
     rate_hz: float = 30.0
     timings: Mapping[str, float] = field(default_factory=lambda: {"context": 0.1, "steps": 0.2})
+    inputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Bench:
