@@ -132,6 +132,8 @@ class TimingConfig(_Strict):
     """rad; the approach has arrived when every joint's command is this near to the due action."""
     handover: float = Field(0.15, ge=0.0, le=1.0)
     """How long the step between two chunks is faded out; 0: at once, within the limits."""
+    policy_timeout: Positive = 30.0
+    """A policy process that computes one chunk for longer hangs: the run ends, the arms hold (no dry run)."""
     startup_timeout: Positive = 30.0
     approach_timeout: Positive = 20.0
 

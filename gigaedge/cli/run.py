@@ -73,12 +73,7 @@ def run_with_progress(
         task = bar.add_task("starting cameras, policy and arms", total=duration)
 
         def show(progress: Progress) -> None:
-            state = progress.control.state.name.lower()
-            bar.update(
-                task,
-                completed=progress.elapsed,
-                description=f"{state}, {progress.policy.chunks} chunks, {progress.control.sends} commands",
-            )
+            bar.update(task, completed=progress.elapsed, description=str(progress))
 
         return run_site(site, duration=duration, dry_run=dry_run, report=report, on_progress=show)
 
@@ -110,6 +105,9 @@ def _summary(report: RunReport) -> list[list[str]]:
     if report.policy is not None and report.policy.refused:
         refused = ", ".join(f"{reason} x {count}" for reason, count in report.policy.refused.items())
         rows.append(["observations refused", refused])
+    if report.policy is not None and report.policy.odd_frames:
+        odd = ", ".join(f"{what} x {count}" for what, count in report.policy.odd_frames.items())
+        rows.append(["odd camera frames", odd])
     control = report.control
     if control is not None:
         rows += [

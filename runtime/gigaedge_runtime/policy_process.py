@@ -176,6 +176,7 @@ class PolicyLoop:
             chunks=self._chunks,
             refused=dict(self._refused),
             stages={name: Spread.of(list(samples)) for name, samples in self._stages.items()},
+            odd_frames=self.cameras.odd_frames(),
         )
 
     def _state_at(self, captured: float) -> NDArray[np.float32]:
@@ -193,6 +194,7 @@ class PolicyLoop:
         chunk = self.planner.plan(composite, state)
         planned = self.clock()
         self._chunks += 1
+        self._reason = ""
         self.board.chunks.publish(self._chunks, views.captured, chunk.rate_hz, chunk.actions)
         published = self.clock()
         self._sample("wait", begin - views.captured)

@@ -54,7 +54,7 @@ class Slot:
         return self.frame
 
     def show(self, captured, number=1):
-        self.frame = Frame(self.role, np.zeros((H, W, 3), np.uint8), number, captured, captured + 0.01)
+        self.frame = Frame(self.role, np.full((H, W, 3), 90, np.uint8), number, captured, captured + 0.01)
 
 
 @pytest.fixture

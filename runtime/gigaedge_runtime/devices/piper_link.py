@@ -44,6 +44,12 @@ FEEDBACK_IDS: Final = (STATUS_ID, *JOINT_IDS, GRIPPER_ID, *DRIVER_IDS)
 BITRATE: Final = 1_000_000
 """bit/s; PiPER knows no other."""
 
+CLOCK_STEP: Final = 0.02
+"""s; wall clock and monotonic clock drift apart by far less between two frames, unless somebody sets one."""
+
+CLOCK_DOUBT: Final = 1.0
+"""s; so long after a step of the wall clock the kernel's stamps count for nothing: no queue holds more frames."""
+
 _THREAD_TIMEOUT: Final = 2.0
 """s; the SDK's reader looks at its stop event once a second on a silent bus."""
 
@@ -77,6 +83,8 @@ class PiperLink:
         self._clock = clock
         # Other adapters stamp with clocks of their own.
         self._kernel_stamps = can_config.interface in ("socketcan", SIM_INTERFACE)
+        self._wall_ahead = 0.0
+        self._doubted_until = -math.inf
         self._sdk: C_PiperInterface_V2 | None = None
 
     @property
@@ -97,6 +105,7 @@ class PiperLink:
             )
         self.joints, self.cycles, self.arrived = None, 0, {}
         self.refused_frames = self.failed_frames = 0
+        self._wall_ahead = time.time() - self._clock()
         try:
             with warnings.catch_warnings():
                 # The SDK passes python-can the old name of a parameter; python-can is pinned below 5.
@@ -204,11 +213,19 @@ class PiperLink:
 
     def _note(self, sdk: C_PiperInterface_V2, message: can.Message) -> None:
         """In the SDK's reader thread, after it decoded a frame: note its age, publish whole joint sets."""
-        # The kernel stamps a frame when it arrives: waiting in a queue that the reader is behind with counts
-        # as age. A clock set back gives a negative wait, which counts as none.
-        waited = max(0.0, time.time() - message.timestamp) if self._kernel_stamps else 0.0
+        now, waited = self._clock(), 0.0
+        if self._kernel_stamps:
+            # The kernel stamps a frame when it arrives: waiting in a queue that the reader is behind with
+            # counts as age. Not so right after the wall clock was set: a frame stamped before would look hours
+            # old.
+            wall = time.time()
+            if abs(wall - now - self._wall_ahead) > CLOCK_STEP:
+                self._wall_ahead = wall - now
+                self._doubted_until = now + CLOCK_DOUBT
+            if now >= self._doubted_until:
+                waited = max(0.0, wall - message.timestamp)
         arrived = self.arrived
-        arrived[message.arbitration_id] = self._clock() - waited
+        arrived[message.arbitration_id] = now - waited
         if message.arbitration_id != JOINT_IDS[-1]:
             return
         stamp = min(arrived.get(identifier, -math.inf) for identifier in JOINT_IDS)
