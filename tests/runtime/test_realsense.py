@@ -285,6 +285,53 @@ def test_a_frame_delivered_twice_is_one_frame():
         push_and_take(device, camera, 2, time.time())
 
 
+def test_a_frame_that_comes_after_a_later_one_is_not_used():
+    with manual_camera() as (device, camera):
+        later = push_and_take(device, camera, 20, time.time())
+        device.push(picture("cam_high", 4), 4, time.time())
+        wait_for(lambda: camera.odd_frames["out_of_order"] == 1)
+        assert camera.latest() is later
+        push_and_take(device, camera, 21, time.time())
+
+
+def test_a_camera_that_counts_from_one_again_is_followed():
+    with manual_camera() as (device, camera):
+        push_and_take(device, camera, 18, time.time())
+        push_and_take(device, camera, 1, time.time())
+        assert camera.odd_frames == {}
+
+
+def test_a_frozen_camera_delivers_nothing_new():
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frames(camera, 2)
+        host.freeze("cam_high")
+        time.sleep(0.1)
+        frozen = camera.latest()
+        time.sleep(0.2)
+        assert camera.latest() is frozen
+        host.freeze("cam_high", False)
+        wait_for(lambda: camera.latest().number > frozen.number)
+        assert camera.odd_frames == {}
+
+
+def test_frames_out_of_order_are_told_from_those_in_order():
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frames(camera, 1)
+        host.disorder("cam_high")
+        wait_for(lambda: camera.odd_frames["out_of_order"] >= 3)
+        host.disorder("cam_high", False)
+        used = [frame.number for frame in frames(camera, 5)]
+        assert used == sorted(used)
+
+
+def test_a_wrong_exposure_paints_every_pixel():
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        host.expose("cam_high", 255)
+        wait_for(lambda: (f := camera.latest()) is not None and (f.image == 255).all())
+        host.expose("cam_high", None)
+        wait_for(lambda: not (camera.latest().image == 255).any())
+
+
 @given(st.floats(-3, 3), st.floats(0, 1e6))
 def test_captured_at_believes_ages_up_to_a_second(age, received):
     wall = 1.7e9

@@ -26,7 +26,7 @@ CONTROL = ControlReport(
     travel_measured={"left_joint_1": 0.4}, end_error={}, sends=18, failed_sends=0, chunks=[1, 2],
     chunks_late=0, held_after=None, standstill_after=None, enabled={"left": True}, scheduling="normal",
 )  # fmt: skip
-POLICY = PolicyReport(chunks=2, refused={"stale": 1}, stages={"wait": SPREAD})
+POLICY = PolicyReport(chunks=2, refused={"stale": 1}, stages={"wait": SPREAD}, odd_frames={"out_of_order": 3})
 
 
 def test_reports_survive_json(tmp_path: Path) -> None:
