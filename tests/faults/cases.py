@@ -137,7 +137,7 @@ ARMS: Final = (
     driver_bit(0, "undervoltage", "voltage too low"),
     driver_bit(1, "motor-hot", "motor too hot"),
     driver_bit(2, "overcurrent", "driver overcurrent"),
-    driver_bit(3, "driver-hot", "driver too hot"),
+    driver_bit(3, "hot", "driver too hot"),
     driver_bit(4, "collision", "collision"),
     driver_bit(5, "error", "driver error"),
     driver_bit(7, "stall", "stalled"),
