@@ -120,7 +120,13 @@ class Cell:
         site = self.folder / "site.yaml"
         site.write_text(yaml.safe_dump(self.data))
         command = [sys.executable, "-m", "tests.faults.supervisor", "run", str(site)]
-        environment = {VARIABLE: str(self.folder), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+        environment = {
+            VARIABLE: str(self.folder),
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "200",
+            # What outlives a run is not to outlive this one.
+            "XDG_STATE_HOME": str(self.folder),
+        }
         with (self.folder / "out").open("w") as out, (self.folder / "err").open("w") as err:
             self._process = subprocess.Popen(
                 [*command, "--report", str(self.folder / "report.json")],

@@ -101,8 +101,10 @@ def tell_chunks() -> None:
     """Have every chunk that is published told."""
     publish = ChunkMailbox.publish
 
-    def publish_and_tell(mailbox: ChunkMailbox, id: int, observed: float, rate: float, actions: Any) -> None:
-        publish(mailbox, id, observed, rate, actions)
+    def publish_and_tell(
+        mailbox: ChunkMailbox, id: int, observed: float, rate: float, actions: Any, *more: Any
+    ) -> None:
+        publish(mailbox, id, observed, rate, actions, *more)
         mouth.tell("chunk", id=id, end=observed + (len(actions) - 1) / rate)
 
     ChunkMailbox.publish = publish_and_tell

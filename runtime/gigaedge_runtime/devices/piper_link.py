@@ -82,7 +82,7 @@ class PiperLink:
         self._can = can_config
         self._clock = clock
         # Other adapters stamp with clocks of their own.
-        self._kernel_stamps = can_config.interface in ("socketcan", SIM_INTERFACE)
+        self._stamped = self._kernel_stamps = can_config.interface in ("socketcan", SIM_INTERFACE)
         self._wall_ahead = 0.0
         self._doubted_until = -math.inf
         self._sdk: C_PiperInterface_V2 | None = None
@@ -207,25 +207,27 @@ class PiperLink:
                 self.refused_frames += 1
                 return
             decode(message)
+            self._compare_clocks()
             self._note(sdk, message)
 
         bus.callback_function = receive
 
+    def _compare_clocks(self) -> None:
+        """Doubt the kernel's stamps for a while when the wall clock was set: older frames would look hours old."""
+        # A reader that is kept waiting between two clocks must not take that for a step.
+        before, wall, after = self._clock(), time.time(), self._clock()
+        if not wall - after - CLOCK_STEP <= self._wall_ahead <= wall - before + CLOCK_STEP:
+            self._doubted_until = after + CLOCK_DOUBT
+        self._wall_ahead = wall - after
+        self._kernel_stamps = self._stamped and after >= self._doubted_until
+
     def _note(self, sdk: C_PiperInterface_V2, message: can.Message) -> None:
         """In the SDK's reader thread, after it decoded a frame: note its age, publish whole joint sets."""
-        now, waited = self._clock(), 0.0
-        if self._kernel_stamps:
-            # The kernel stamps a frame when it arrives: waiting in a queue that the reader is behind with
-            # counts as age. Not so right after the wall clock was set: a frame stamped before would look hours
-            # old.
-            wall = time.time()
-            if abs(wall - now - self._wall_ahead) > CLOCK_STEP:
-                self._wall_ahead = wall - now
-                self._doubted_until = now + CLOCK_DOUBT
-            if now >= self._doubted_until:
-                waited = max(0.0, wall - message.timestamp)
+        # The kernel stamps a frame when it arrives: waiting in a queue that the reader is behind with counts
+        # as age. A clock set back gives a negative wait, which counts as none.
+        waited = max(0.0, time.time() - message.timestamp) if self._kernel_stamps else 0.0
         arrived = self.arrived
-        arrived[message.arbitration_id] = now - waited
+        arrived[message.arbitration_id] = self._clock() - waited
         if message.arbitration_id != JOINT_IDS[-1]:
             return
         stamp = min(arrived.get(identifier, -math.inf) for identifier in JOINT_IDS)
