@@ -19,6 +19,7 @@ class Reaction(Enum):
     ENDED = "both arms hold; then the run ends"
     ABANDONED = "the arms hold their last target; the run ends"
     GOES_ON = "the run goes on"
+    REFUSED = "refused at the start; no arm gets power"
 
 
 class Since(Enum):
@@ -51,6 +52,7 @@ class Case:
     reads: str
     """Regular expression, found in the one line that a person reads; `^$`: there is nothing to read."""
     inject: Callable[[Cell], None]
+    """Called while the arms move; before the start, where the run is to be refused."""
     undo: Callable[[Cell], None] | None = None
     lasts: float = 0.8
     """s; how long the fault is left in once it has been reacted to, or at all where the run goes on."""

@@ -78,6 +78,13 @@ def silent(name: str, injected: str, inject: Callable[[Cell], None]) -> Case:
     )  # fmt: skip
 
 
+def refused(
+    name: str, injected: str, inject: Callable[[Cell], None], reads: str, detector: str = "ArmError"
+) -> Case:
+    """A cell that is not fit to start."""
+    return Case(name, injected, detector, Reaction.REFUSED, 0.0, Since.FAULT, reads, inject)
+
+
 def reported(name: str, injected: str, words: str, **error: int) -> Case:
     """An error that the left arm reports."""
     return Case(
@@ -158,6 +165,21 @@ ARMS: Final = (
     ),
 )  # fmt: skip
 
+STARTS: Final = (
+    refused(
+        "start-arm-off", "the left arm sends nothing", arm(SimulatedPiper.silence),
+        "^left arm on .* does not answer; check power, cabling and `can.channel`",
+    ),
+    refused(
+        "start-frame-lost", "0x2A6 of the left arm is lost", arm(lambda a: a.mute(0x2A6)),
+        r"^left arm on .* answers only in part \(missing: 0x2a6\); check cabling",
+    ),
+    refused(
+        "start-emergency-stop", "the button of the right arm is pressed",
+        arm(SimulatedPiper.press_estop, "right"), "^right arm cannot be enabled: emergency stop; clear this first$",
+    ),
+)  # fmt: skip
+
 CAMERAS: Final = (
     blinded("camera-silent", "no frames, still connected", "stale", "picture is", "stall", True, False),
     blinded("camera-frozen", "the same frame again and again", "stale", "picture is", "freeze", True, False),
@@ -225,4 +247,4 @@ PROCESSES: Final = (
     ),
 )  # fmt: skip
 
-CASES: Final = (*ARMS, *CAMERAS, *PROCESSES)
+CASES: Final = (*ARMS, *STARTS, *CAMERAS, *PROCESSES)

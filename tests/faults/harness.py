@@ -57,21 +57,29 @@ class _Trial:
     def run(self) -> None:
         """The whole story: start, move, fault, reaction, end."""
         case, cell = self._case, self._cell
-        cell.start()
-        if cell.await_state("running") is None:
-            self._problems.append("the arms never came to follow a chunk")
-            cell.interrupt()
-        else:
-            cell.watch(MOVING)
-            self._at = time.monotonic()
-            for side, arm in cell.arms.items():
-                if not moving(arm, self._at):
-                    self._problems.append(f"the {side} arm did not move before the fault")
+        if case.reaction is Reaction.REFUSED:
             case.inject(cell)
-            self._react()
+            cell.start()
+        else:
+            cell.start()
+            self._hurt_while_moving()
         code = cell.end()
         self._report = cell.report()
         self._judge(code)
+
+    def _hurt_while_moving(self) -> None:
+        case, cell = self._case, self._cell
+        if cell.await_state("running") is None:
+            self._problems.append("the arms never came to follow a chunk")
+            cell.interrupt()
+            return
+        cell.watch(MOVING)
+        self._at = time.monotonic()
+        for side, arm in cell.arms.items():
+            if not moving(arm, self._at):
+                self._problems.append(f"the {side} arm did not move before the fault")
+        case.inject(cell)
+        self._react()
 
     def outcome(self, seconds: float) -> Outcome:
         milliseconds = standing = None
@@ -135,11 +143,14 @@ class _Trial:
 
     def _judge(self, code: int | None) -> None:
         case, cell = self._case, self._cell
-        ends_by_itself = case.reaction in (Reaction.LATCHED, Reaction.ENDED, Reaction.ABANDONED)
-        expected = case.exit_code if ends_by_itself else INTERRUPTED
+        survives = case.reaction in (Reaction.RESUMED, Reaction.GOES_ON)
+        expected = INTERRUPTED if survives else case.exit_code
         if code != expected:
             self._problems.append(f"exit code {code} in place of {expected}")
         self._problems += violations(cell, case.obedient)
+        if case.reaction is Reaction.REFUSED:
+            powered = [side for side, arm in cell.arms.items() if arm.enabled or arm.commands]
+            self._problems += [f"the {side} arm was powered or commanded" for side in powered]
         if self._reacted is not None:
             took, bound = self._reacted.time - self._last_valid(), case.within + self._allowance()
             if took > bound:
@@ -182,6 +193,8 @@ class _Trial:
 
     def _detected_by(self) -> str:
         control, policy = self._report.get("control") or {}, self._report.get("policy") or {}
+        if self._case.reaction is Reaction.REFUSED:
+            return str(self._report.get("ended_by"))
         if control.get("fault_code"):
             return str(control["fault_code"])
         if self._cell.heard("failed"):
@@ -195,6 +208,8 @@ class _Trial:
     def _lost(self) -> str:
         """What of the run's data did not get where it belongs."""
         control, policy = self._report.get("control"), self._report.get("policy")
+        if self._case.reaction is Reaction.REFUSED:
+            return "nothing"
         lost = []
         if self._resumed is not None and self._reacted is not None:
             lost.append(f"{self._resumed.time - self._reacted.time:.1f} s of motion")
