@@ -161,10 +161,10 @@ class Cell:
                 # What was told before the end is in the socket by now.
                 ended = self._process is None or self._process.poll() is not None
 
-    def await_state(self, state: str, after: float = 0.0, timeout: float = START) -> Event | None:
-        """Control's change to a state, or None."""
+    def await_state(self, *states: str, after: float = 0.0, timeout: float = START) -> Event | None:
+        """Control's first change to one of these states, or None."""
         return self.await_event(
-            lambda event: event.what == "state" and event.values["state"] == state, after, timeout
+            lambda event: event.what == "state" and event.values["state"] in states, after, timeout
         )
 
     def watch(self, seconds: float) -> None:

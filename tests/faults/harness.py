@@ -124,8 +124,9 @@ class _Trial:
         if case.reaction is Reaction.ABANDONED:
             self._reacted = cell.await_event(lambda event: event.what == "failed", self._at, REACTION)
         else:
-            state = "fault" if case.reaction is Reaction.LATCHED else "hold"
-            self._reacted = cell.await_state(state, self._at, REACTION)
+            # A fault that shows late finds the arms held already, because the chunk has ended.
+            states = ("fault", "hold") if case.reaction is Reaction.LATCHED else ("hold",)
+            self._reacted = cell.await_state(*states, after=self._at, timeout=REACTION)
         if self._reacted is None:
             self._problems.append("there was no reaction")
             cell.interrupt()
@@ -135,7 +136,7 @@ class _Trial:
             if case.undo is not None:
                 case.undo(cell)
             since = gone if case.undo is not None else self._reacted.time
-            self._resumed = cell.await_state("running", since, REACTION)
+            self._resumed = cell.await_state("running", after=since, timeout=REACTION)
             if self._resumed is None:
                 self._problems.append("the arms did not resume")
             cell.watch(AFTER)
