@@ -102,12 +102,12 @@ def _summary(report: RunReport) -> list[list[str]]:
         ["chunks", str(report.chunks)],
         ["processes", ", ".join(f"{name} {pid}" for name, pid in report.pids.items())],
     ]
-    if report.policy is not None and report.policy.refused:
-        refused = ", ".join(f"{reason} x {count}" for reason, count in report.policy.refused.items())
-        rows.append(["observations refused", refused])
     if report.policy is not None and report.policy.odd_frames:
         odd = ", ".join(f"{what} x {count}" for what, count in report.policy.odd_frames.items())
         rows.append(["odd camera frames", odd])
+    if report.policy is not None and report.policy.refused:
+        refused = ", ".join(f"{reason} x {count}" for reason, count in report.policy.refused.items())
+        rows.append(["observations refused", refused])
     control = report.control
     if control is not None:
         rows += [

@@ -225,7 +225,7 @@ class _Trial:
         return ", ".join(lost) or "nothing"
 
     def _line(self) -> str:
-        """The line for a person: the command's error, else its progress while it held, else the report's row."""
+        """The line for a person: the command's error, else its progress while it held, else notes and odd frames."""
         errors = [line for line in self._cell.printed("err").splitlines() if line.startswith("error: ")]
         if errors:
             return errors[-1].removeprefix("error: ")
@@ -236,5 +236,6 @@ class _Trial:
                 if event.values["text"].startswith("hold")
             ]
             return held[-1] if held else ""
-        rows = [line for line in self._cell.printed("out").splitlines() if "odd camera frames" in line]
-        return " ".join(rows[0].replace("│", " ").split()) if rows else ""
+        printed = (self._cell.printed("err") + self._cell.printed("out")).splitlines()
+        rows = [line for line in printed if line.startswith("note: ") or "odd camera frames" in line]
+        return ", ".join(" ".join(row.replace("│", " ").split()) for row in rows)

@@ -62,6 +62,11 @@ def test_the_table_is_put_between_its_marks(tmp_path: Path) -> None:
     assert [row[0] for row in table.written(document)] == [case.name]
 
 
+def test_names_of_one_run_are_not_written() -> None:
+    line = "left arm on gigaedge-faults-_a0-left: /tmp/gigaedge-faults-x1/run.mcap (pid 12) | gone"
+    assert table._escaped(line) == r"left arm on can_left: run.mcap (pid N) \| gone"
+
+
 def test_a_line_names_what_went_wrong() -> None:
     assert table.line(OUTCOME).startswith("ok   bus-silent | feedback")
     failed = replace(OUTCOME, problems=("the left arm lost its power",))
