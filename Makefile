@@ -1,7 +1,8 @@
-# Two commands set everything up on a fresh Debian or Ubuntu machine:
+# Three commands set everything up on a fresh Debian or Ubuntu machine:
 #
-#   make demo   the whole path without hardware
-#   make test   every check, the same in CI
+#   make demo     the whole path without hardware
+#   make test     every check, the same in CI
+#   make faults   every fault of docs/faults.md, put into a run on purpose (FAULTS_ARGS=--write renews its table)
 #
 # Each keeps a virtual environment of its own below this folder. Nothing but pip and apt packages is fetched.
 
@@ -15,7 +16,7 @@ DEMO_VENV := .venv-demo
 TEST_VENV := .venv-test
 DEMO_OUT := demo-out
 
-.PHONY: demo test format clean
+.PHONY: demo test faults format clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/gigaedge demo --out $(DEMO_OUT)
@@ -26,6 +27,9 @@ test: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/mypy
 	$(TEST_VENV)/bin/lint-imports
 	$(TEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+faults: $(TEST_VENV)/.ready
+	$(TEST_VENV)/bin/python -m tests.faults $(FAULTS_ARGS)
 
 format: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff format .

@@ -233,6 +233,8 @@ class TimingConfig(_Strict):
     """rad; a held arm resumes only on a chunk whose due action is this near to the measured pose."""
     approach_tolerance: Positive = 0.05
     """rad; the approach has arrived when every joint's command is this near to the due action."""
+    policy_timeout: Positive = 30.0
+    """A policy process that computes one chunk for longer hangs: the run ends, the arms hold (no dry run)."""
     startup_timeout: Positive = 30.0
     approach_timeout: Positive = 20.0
 

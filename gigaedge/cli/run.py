@@ -121,12 +121,7 @@ def run_with_progress(
         task = bar.add_task("starting cameras, policy and arms", total=duration)
 
         def show(progress: Progress) -> None:
-            state = progress.control.state.name.lower()
-            bar.update(
-                task,
-                completed=progress.elapsed,
-                description=f"{state}, {progress.policy.chunks} chunks, {progress.control.sends} commands",
-            )
+            bar.update(task, completed=progress.elapsed, description=str(progress))
 
         return run_site(
             site,
@@ -163,6 +158,9 @@ def _summary(report: RunReport) -> list[list[str]]:
         ["chunks", str(report.chunks)],
         ["processes", ", ".join(f"{name} {pid}" for name, pid in report.pids.items())],
     ]
+    if report.policy is not None and report.policy.odd_frames:
+        odd = ", ".join(f"{what} x {count}" for what, count in report.policy.odd_frames.items())
+        rows.append(["odd camera frames", odd])
     if report.policy is not None and report.policy.refused:
         refused = ", ".join(f"{reason} x {count}" for reason, count in report.policy.refused.items())
         rows.append(["observations refused", refused])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ from gigaedge.errors import CameraError, ConfigError
 from gigaedge.robot import CameraRole
 from gigaedge.site import CameraConfig
 from gigaedge_runtime.devices import Camera, Frame
+
+DARKEST: Final = 8.0
+BRIGHTEST: Final = 247.0
+"""Mean of a picture's pixels, of 0..255: beyond, hardly a pixel is left that is not black, or not white."""
+
+_SAMPLED: Final = 8
+"""Of a picture's rows and columns every so many are looked at."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +54,27 @@ class CapturedViews:
 class Refusal:
     """Why there is no observation now; a later one may be good again."""
 
-    reason: Literal["missing", "stale", "skew"]
+    reason: Literal["missing", "stale", "skew", "exposure"]
     role: CameraRole
-    """The camera without a picture, with the oldest one, or with the earliest exposure."""
+    """The camera without a picture, with the oldest one, with the earliest exposure, or that sees nothing."""
     value: float
-    """Age (stale) or skew (skew), s; 0 when missing."""
+    """Age (stale) or skew (skew), s; mean of the pixels, 0..255 (exposure); 0 when missing."""
     limit: float
-    """What `value` was compared with, s; 0 when missing."""
+    """What `value` was compared with, in its unit; 0 when missing."""
 
     def __str__(self) -> str:
         if self.reason == "missing":
             return f"{self.role}: no picture yet"
+        if self.reason == "exposure":
+            seen, mend = (
+                ("black", "light and lens cap")
+                if self.value < self.limit
+                else ("white", "exposure and glare")
+            )
+            return (
+                f"{self.role}: picture is all but {seen}, its mean {self.value:.0f} of 255 is beyond "
+                f"{self.limit:.0f}; check {mend}"
+            )
         what = "old" if self.reason == "stale" else "behind another camera's"
         value, limit = round(self.value * 1e3), round(self.limit * 1e3)
         return f"{self.role}: picture is {value} ms {what}; at most {limit} ms allowed"
@@ -139,9 +157,18 @@ class CameraSet:
         skew = max(frame.captured for frame in frames.values()) - oldest.captured
         if skew > max_skew:
             return Refusal("skew", oldest.role, skew, max_skew)
+        for frame in frames.values():
+            mean = float(frame.image[::_SAMPLED, ::_SAMPLED].mean())
+            if not DARKEST <= mean <= BRIGHTEST:
+                limit = DARKEST if mean < DARKEST else BRIGHTEST
+                return Refusal("exposure", frame.role, mean, limit)
         numbers = {role: frame.number for role, frame in frames.items()}
         fresh, self._seen = numbers != self._seen, numbers
         return CapturedViews(frames, age, skew, fresh)
+
+    def odd_frames(self) -> dict[str, int]:
+        """Frames of all cameras that were not used, or whose stamp was not believed, by what was wrong."""
+        return dict(sum((Counter(camera.odd_frames) for camera in self.cameras.values()), Counter[str]()))
 
     def wait_ready(self, timeout: float, clock: Clock = monotonic) -> None:
         """Return as soon as every camera has delivered a picture.

@@ -226,10 +226,18 @@ def child_main(
         outcome: dict[str, Any] = {"report": dict(body(launch, stop))}
         code = 0
     except GigaedgeError as error:
-        outcome = {"error": {"class": type(error).__name__, "message": str(error)}}
-        code = error.exit_code
+        outcome, code = _failure(error), error.exit_code
+    except MemoryError:
+        mend = "close other programs or take a smaller bundle"
+        outcome = _failure(ProcessError(f"the {name} process ran out of memory; {mend}"))
+        code = ProcessError.exit_code
     os.write(launch.outcome, json.dumps(outcome).encode())
     return code
+
+
+def _failure(error: GigaedgeError) -> dict[str, Any]:
+    """An outcome that `Child.error` reads."""
+    return {"error": {"class": type(error).__name__, "message": str(error)}}
 
 
 def error_of(name: str, message: str) -> GigaedgeError:

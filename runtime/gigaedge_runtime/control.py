@@ -251,12 +251,19 @@ class ControlLoop:
             if swap is not None:
                 raise ArmError(swap)
         self._publish(now, settled=False, phase=Phase.ARMING)
+        self._refuse_unfit()
         for arm in self._arms.values():
             arm.enable()
         self._read_arms(self._clock())
         self.limiter.reset(self._measured)
         self.armed = True
         self._regrid = True
+
+    def _refuse_unfit(self) -> None:
+        """Raise ArmError when any arm cannot be enabled, before the other one gets power."""
+        for side, state in self._states.items():
+            if state.fault is not None:
+                raise ArmError(f"{side} arm cannot be enabled: {state.fault}; clear this first")
 
     def _send_fault(self) -> Fault | None:
         for side, failed in self._failed.items():

@@ -136,7 +136,7 @@ class PlannerStatus:
     refused: int = 0
     """Observations that were not used: stale, skewed, or without a measured state."""
     reason: str = ""
-    """Why the last one was refused."""
+    """Why the last one was refused; empty once a chunk was published after it."""
 
 
 class ChunkMailbox(Block):

@@ -52,7 +52,7 @@ class Chunk:
     timings: dict[str, float]
     """Seconds per stage. Layout split: `context` (picture to cache), `steps` (all sampler steps); single: `policy`."""
     inputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """What it was computed from beside picture and state: `noise`, drawn or given, and what `Guidance.arrays` returns."""
+    """What it was computed from beside picture and state: `noise`, drawn or given, and `Guidance.arrays`."""
     intermediate: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """On request: `ref_latents` (1, C, 1, h, w), `velocity` (steps, chunk, width), `trajectory` (steps + 1, chunk,
     width), and, in layout split, `context.LAYER.key` and `.value` (heads, tokens, head_dim)."""

@@ -206,6 +206,7 @@ class PolicyLoop:
             refused=dict(self._refused),
             guided=self._guided,
             stages={name: Spread.of(list(samples)) for name, samples in self._stages.items()},
+            odd_frames=self.cameras.odd_frames(),
         )
 
     def _state_at(self, captured: float) -> NDArray[np.float32]:
@@ -227,6 +228,7 @@ class PolicyLoop:
             chunk = self.planner.plan(composite, state)
         planned = self.clock()
         self._chunks += 1
+        self._reason = ""
         delay = guidance.delay if guidance else 0.0
         self.board.chunks.publish(self._chunks, views.captured, chunk.rate_hz, chunk.actions, delay)
         published = self.clock()

@@ -216,12 +216,14 @@ class PolicyReport:
     """Chunks that real-time chunking made continue the one before."""
     stages: dict[str, Spread]
     """`wait` (exposure to use), `state`, `compose`, `inference` and its own, `publish`; `total`: all."""
+    odd_frames: dict[str, int] = field(default_factory=dict)
+    """Camera frames that came `out_of_order` (not used) or with an `untrusted_stamp` (taken as exposed on arrival)."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> PolicyReport:
         """From the JSON of `asdict`."""
         stages = {name: Spread(**spread) for name, spread in data["stages"].items()}
-        return cls(chunks=data["chunks"], refused=dict(data["refused"]), guided=data["guided"], stages=stages)
+        return cls(**{**data, "stages": stages})
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,12 @@ class Progress:
     control: ControlStatus
     policy: PlannerStatus
 
+    def __str__(self) -> str:
+        """One line for a person; while the arms hold, with what they wait for."""
+        state = self.control.state
+        line = f"{state.name.lower()}, {self.policy.chunks} chunks, {self.control.sends} commands"
+        return f"{line} ({self.policy.reason or 'the next chunk is late'})" if state is State.HOLD else line
+
 
 def run_site(
     site: Site,
@@ -197,7 +203,7 @@ class _Run:
         self._children: list[Child] = []
         self._control: Child
         self._policy: Child | None = None
-        self._hangs = False
+        self._hanging: set[Child] = set()
         self._began: float | None = None
         self._ended: float | None = None
         self._last_status = ControlStatus()
@@ -294,10 +300,11 @@ class _Run:
         self._ended = monotonic()
         self._board.order.give(Order.STOP)
         # One that never came up has no arms to bring to rest, and one that hangs will not.
-        patient = self._status().phase >= Phase.READY and not self._hangs
+        patient = self._status().phase >= Phase.READY and self._control not in self._hanging
         self._control.join(_CONTROL_JOIN if patient else _POLL)
         if self._policy is not None:
-            self._policy.join(_POLICY_JOIN if self._began is not None else _POLL)
+            patient = self._began is not None and self._policy not in self._hanging
+            self._policy.join(_POLICY_JOIN if patient else _POLL)
 
     def failure(self) -> GigaedgeError | None:
         """What went wrong while it ended."""
@@ -362,11 +369,21 @@ class _Run:
                 status.fault or Fault(FaultCode.NONE, "control is at fault without a reason")
             )
         if status.phase is Phase.LOOPING and monotonic() - status.heartbeat > _SILENCE:
-            self._hangs = True
+            self._hanging.add(self._control)
             raise ProcessError(
                 f"the control process (pid {self._control.pid}) hangs: no sign of life for {_SILENCE:g} s; "
                 "the arms hold their last target"
             )
+        patience = self._site.timing.policy_timeout
+        silence = monotonic() - self._planner().heartbeat
+        if self._policy is not None and silence > patience and not self._dry_run:
+            # Control has let the arms hold since the last chunk ended.
+            self._hanging.add(self._policy)
+            error = ProcessError(
+                f"the policy process (pid {self._policy.pid}) hangs: no sign of life for policy_timeout "
+                f"{patience:g} s"
+            )
+            raise self._with_arms(error)
 
     def _error_of(self, fault: Fault) -> GigaedgeError:
         """The error a run at fault ends with."""

@@ -1,5 +1,6 @@
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 import cv2
@@ -38,6 +39,7 @@ class Slot:
     frame: Frame | None = None
     fails: bool = False
     calls: list[str] = field(default_factory=list)
+    odd_frames: Counter = field(default_factory=Counter)
 
     def start(self):
         self.calls.append("start")
@@ -53,8 +55,8 @@ class Slot:
             raise CameraError(f"{self.role}: lost")
         return self.frame
 
-    def show(self, captured, number=1):
-        self.frame = Frame(self.role, np.zeros((H, W, 3), np.uint8), number, captured, captured + 0.01)
+    def show(self, captured, number=1, level=90):
+        self.frame = Frame(self.role, np.full((H, W, 3), level, np.uint8), number, captured, captured + 0.01)
 
 
 @pytest.fixture
@@ -105,6 +107,44 @@ def test_skew_is_between_exposures(slots):
     assert (refusal.reason, refusal.role) == ("skew", LEFT)
     assert str(refusal) == "cam_left_wrist: picture is 60 ms behind another camera's; at most 50 ms allowed"
     assert isinstance(CameraSet(slots).observe(10.01, 0.2, 0.0601), CapturedViews)
+
+
+@pytest.mark.parametrize(
+    ("level", "message"),
+    [
+        (0, "picture is all but black, its mean 0 of 255 is beyond 8; check light and lens cap"),
+        (7, "picture is all but black, its mean 7 of 255 is beyond 8; check light and lens cap"),
+        (8, None),
+        (247, None),
+        (248, "picture is all but white, its mean 248 of 255 is beyond 247; check exposure and glare"),
+    ],
+)
+def test_a_picture_without_light_or_shade_is_refused(slots, level, message):
+    for slot in slots:
+        slot.show(10.0)
+    slots[1].show(10.0, number=2, level=level)
+    cameras = CameraSet(slots)
+    result = observe(cameras, 10.0)
+    if message is None:
+        assert isinstance(result, CapturedViews)
+        return
+    assert (result.reason, result.role) == ("exposure", LEFT)
+    assert str(result) == f"{LEFT}: {message}"
+    slots[1].show(10.0, number=3)
+    assert observe(cameras, 10.0).fresh
+
+
+def test_a_dark_picture_with_something_in_it_is_used(slots):
+    for slot in slots:
+        slot.show(10.0, level=0)
+        slot.frame.image[:, : W // 8] = 120
+    assert isinstance(observe(CameraSet(slots), 10.0), CapturedViews)
+
+
+def test_odd_frames_are_summed_over_the_cameras(slots):
+    slots[0].odd_frames["out_of_order"] = 2
+    slots[2].odd_frames.update(out_of_order=1, untrusted_stamp=4)
+    assert CameraSet(slots).odd_frames() == {"out_of_order": 3, "untrusted_stamp": 4}
 
 
 def test_fresh_means_a_picture_that_was_not_seen(slots):

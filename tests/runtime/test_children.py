@@ -123,6 +123,17 @@ def test_a_child_leaves_its_report_or_its_error() -> None:
     os.close(record.outcome)
 
 
+def test_a_child_without_memory_says_so() -> None:
+    def exhaust(record: Launch, stop: StopFlag) -> dict[str, object]:
+        raise MemoryError
+
+    record = launch()
+    assert run_child(record, exhaust) == 3
+    assert b"the test process ran out of memory; close other programs" in read_memory_file(record.outcome)
+    close(record)
+    os.close(record.outcome)
+
+
 def test_signals_ask_for_an_orderly_end() -> None:
     record, seen = launch(), []
 

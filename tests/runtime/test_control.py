@@ -498,6 +498,15 @@ def test_an_arm_that_cannot_be_enabled_ends_the_loop_with_its_error(cell: Cell) 
     assert not cell.arms["left"].sent
 
 
+def test_one_unfit_arm_keeps_both_without_power(cell: Cell) -> None:
+    cell.arms["right"].fault = "emergency stop"
+    cell.board.order.give(Order.RUN)
+    cell.publish()
+    with pytest.raises(ArmError, match="right arm cannot be enabled: emergency stop; clear this first"):
+        cell.run(0.1)
+    assert not cell.arms["left"].enabled
+
+
 def test_an_absent_arm_stays_at_its_pose_and_counts_nowhere() -> None:
     cell = Cell(absent=True)
     far = START.copy()

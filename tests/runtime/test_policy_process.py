@@ -65,6 +65,9 @@ class Bench:
         frames = {role: Frame(role, picture, 1, captured, captured) for role in CAMERA_ROLES}
         return CapturedViews(frames, self.age, 0.0, self.fresh)
 
+    def odd_frames(self) -> dict[str, int]:
+        return {"out_of_order": 2}
+
     def plan(self, composite: NDArray[np.uint8], state: NDArray[np.float32]) -> FakeChunk:
         assert composite.shape == (40, 32, 3)
         self.planned.append(state)
@@ -135,6 +138,11 @@ def test_a_state_that_follows_soon_is_waited_for_and_one_that_does_not_is_refuse
     assert status.refused == 1
     assert "newest measured state is" in status.reason
     assert not bench.planned
+    bench.measure()
+    assert bench.loop.step()
+    status = bench.control.planner.latest()
+    assert status is not None
+    assert (status.refused, status.reason) == (1, ""), "a chunk ends the complaint"
 
 
 def test_pictures_that_are_refused_are_counted_by_reason(bench: Bench) -> None:
@@ -173,6 +181,7 @@ def test_its_report_has_every_stage(bench: Bench) -> None:
     assert stages["inference"].p50 == pytest.approx(0.3)
     assert stages["total"].p50 == pytest.approx(0.32)
     assert {"state", "compose", "steps", "publish"} <= stages.keys()
+    assert bench.loop.report().odd_frames == {"out_of_order": 2}
 
 
 def test_a_chunk_continues_the_one_that_the_arms_follow(bench: Bench) -> None:

@@ -30,7 +30,9 @@ CONTROL = ControlReport(
     chunks_late=0, seam=SeamReport(*[SPREAD] * 6), held_after=None, standstill_after=None,
     enabled={"left": True}, scheduling="normal",
 )  # fmt: skip
-POLICY = PolicyReport(chunks=2, refused={"stale": 1}, guided=1, stages={"wait": SPREAD})
+POLICY = PolicyReport(
+    chunks=2, refused={"stale": 1}, guided=1, stages={"wait": SPREAD}, odd_frames={"out_of_order": 3}
+)
 
 
 def test_reports_survive_json(tmp_path: Path) -> None:

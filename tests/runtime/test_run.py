@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from gigaedge.site import Site, load_site
 from gigaedge_runtime.children import python_module, wait_until
 from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 from gigaedge_runtime.latch import clear_latch, read_latch
-from gigaedge_runtime.mailbox import Order
+from gigaedge_runtime.mailbox import ControlStatus, Order, PlannerStatus
 from gigaedge_runtime.report import RunReport
 from gigaedge_runtime.run import Programs, Progress, attend_arms, run_site
 from gigaedge_runtime.states import State
@@ -632,6 +632,21 @@ def test_control_is_asked_to_end_from_outside(watch: Watch, supervised: Supervis
     assert supervised.process.wait(20) == 1
     assert all(gone(pid) for pid in supervised.pids.values())
     watch.assert_standing()
+
+
+def test_progress_says_what_a_hold_waits_for() -> None:
+    control, policy = ControlStatus(state=State.RUNNING, sends=9), PlannerStatus(chunks=4, reason="too old")
+    assert str(Progress(1.0, control, policy)) == "running, 4 chunks, 9 commands"
+    held = replace(control, state=State.HOLD)
+    assert str(Progress(1.0, held, policy)) == "hold, 4 chunks, 9 commands (too old)"
+    late = replace(policy, reason="")
+    assert str(Progress(1.0, held, late)) == "hold, 4 chunks, 9 commands (the next chunk is late)"
+
+
+def test_a_dry_run_may_take_its_time_over_a_chunk() -> None:
+    site = simulated(timing={"policy_timeout": 0.5, "max_feedback_age": 0.2})
+    result = run_site(site, duration=2.5, dry_run=True, programs=programs("stall"))
+    assert result.ended_by == "duration"
 
 
 def test_the_reports_are_the_same_on_both_sides_of_json(tmp_path: Path) -> None:

@@ -257,6 +257,22 @@ def test_single_frames_can_be_left_out(arm: SimulatedPiper, bus: can.BusABC) -> 
     assert hear(bus, 0x2A6)
 
 
+def test_late_and_lost_feedback(arm: SimulatedPiper, bus: can.BusABC) -> None:
+    bus.recv(1)
+    arm.delay(0.3)
+    begin = time.monotonic()
+    hear(bus, 0x2A7)
+    assert time.monotonic() - begin > 0.2
+    arm.delay(0.0)
+    hear(bus, 0x2A7)
+    while bus.recv(0) is not None:
+        pass
+    arm.lose(40)
+    begin = time.monotonic()
+    hear(bus, 0x2A7)
+    assert 0.15 < time.monotonic() - begin < 1.0
+
+
 def test_a_channel_holds_one_arm(arm: SimulatedPiper) -> None:
     with pytest.raises(ArmError, match="is served already; choose another"):
         SimulatedPiper(arm.channel, HOME).start()

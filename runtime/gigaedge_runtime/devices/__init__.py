@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,10 @@ class Camera(Protocol):
     """One camera. Not thread-safe except for `latest`, which any thread may call."""
 
     role: CameraRole
+
+    @property
+    def odd_frames(self) -> Mapping[str, int]:
+        """Frames that were not used, or whose stamp was not believed, by what was wrong with them."""
 
     def start(self) -> None:
         """Open the device and begin to capture. Raises CameraError with what is wrong and the mend."""

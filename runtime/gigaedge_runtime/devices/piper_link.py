@@ -45,6 +45,12 @@ FEEDBACK_IDS: Final = (STATUS_ID, *JOINT_IDS, GRIPPER_ID, *DRIVER_IDS)
 BITRATE: Final = 1_000_000
 """bit/s; PiPER knows no other."""
 
+CLOCK_STEP: Final = 0.02
+"""s; wall clock and monotonic clock drift apart by far less between two frames, unless somebody sets one."""
+
+CLOCK_DOUBT: Final = 1.0
+"""s; so long after a step of the wall clock the kernel's stamps count for nothing: no queue holds more frames."""
+
 _THREAD_TIMEOUT: Final = 2.0
 """s; the SDK's reader looks at its stop event once a second on a silent bus."""
 
@@ -85,7 +91,9 @@ class PiperLink:
         self._can = can_config
         self._clock = clock
         # Other adapters stamp with clocks of their own.
-        self._kernel_stamps = can_config.interface in ("socketcan", SIM_INTERFACE)
+        self._stamped = self._kernel_stamps = can_config.interface in ("socketcan", SIM_INTERFACE)
+        self._wall_ahead = 0.0
+        self._doubted_until = -math.inf
         self._sdk: C_PiperInterface_V2 | None = None
 
     @property
@@ -107,6 +115,7 @@ class PiperLink:
         self.joints, self.cycles, self.arrived = None, 0, {}
         self.counts, self.behind, self.replies = {}, dict.fromkeys(FEEDBACK_IDS, 0), {}
         self.refused_frames = self.failed_frames = 0
+        self._wall_ahead = time.time() - self._clock()
         try:
             with warnings.catch_warnings():
                 # The SDK passes python-can the old name of a parameter; python-can is pinned below 5.
@@ -208,9 +217,19 @@ class PiperLink:
                 self.refused_frames += 1
                 return
             decode(message)
+            self._compare_clocks()
             self._note(sdk, message)
 
         bus.callback_function = receive
+
+    def _compare_clocks(self) -> None:
+        """Doubt the kernel's stamps for a while when the wall clock was set: older frames would look hours old."""
+        # A reader that is kept waiting between two clocks must not take that for a step.
+        before, wall, after = self._clock(), time.time(), self._clock()
+        if not wall - after - CLOCK_STEP <= self._wall_ahead <= wall - before + CLOCK_STEP:
+            self._doubted_until = after + CLOCK_DOUBT
+        self._wall_ahead = wall - after
+        self._kernel_stamps = self._stamped and after >= self._doubted_until
 
     def _note(self, sdk: C_PiperInterface_V2, message: can.Message) -> None:
         """In the SDK's reader thread, after it decoded a frame: note its age, publish whole joint sets."""

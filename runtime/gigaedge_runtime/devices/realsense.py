@@ -28,6 +28,9 @@ from gigaedge_runtime.devices.threaded import MAX_WAIT, ThreadedCamera, owned
 MAX_STAMP_AGE: Final = 1.0
 """s; a camera stamp older than this when its frame arrives is a jump of the clock, not a slow transport."""
 
+REORDERED: Final = 16
+"""Frames, the library's whole pool; a number further back than that is a camera that counts from one again."""
+
 PRESENCE_INTERVAL: Final = 1.0
 """s of silence after which the camera is looked for on the bus, and again after each further interval."""
 
@@ -39,14 +42,13 @@ class RealSenseCamera(ThreadedCamera):
 
     A recording plays in real time and, unless `repeat` is off, starts again at its end; its frame numbers go
     on rising then, and its frames count as captured when they are received. A recording that ended, like a
-    camera that was unplugged, makes `latest` raise.
+    camera that was unplugged, makes `latest` raise. Odd frames of a live camera are `out_of_order` (came after
+    a later one) and `untrusted_stamp` (stamped in the future, or more than MAX_STAMP_AGE back).
     """
 
     def __init__(self, config: CameraConfig, *, repeat: bool = True, clock: Clock = monotonic) -> None:
         """Opens nothing yet; `clock` is CLOCK_MONOTONIC, s."""
         super().__init__(config)
-        self.untrusted_stamps = 0
-        """Live frames whose stamp lay in the future or more than MAX_STAMP_AGE back."""
         self._repeat = repeat
         self._clock = clock
         self._rs: Any = None
@@ -102,12 +104,15 @@ class RealSenseCamera(ThreadedCamera):
         self._pipeline = self._queue = self._playback = None
 
     def _next_number(self, number: int) -> int | None:
-        """A frame number that differs from the last one's; None for a picture that was delivered before."""
-        last, self._number = self._number, number
-        if last is None:
+        """The number of a frame to use; None for one that was delivered before or comes after a later one."""
+        last = self._number
+        if last is not None and self._playback is None and last - REORDERED <= number <= last:
+            if number < last:
+                self.odd_frames["out_of_order"] += 1
+            return None
+        self._number = number
+        if last is None or self._playback is None:
             return number
-        if self._playback is None:
-            return None if number == last else number
         if number <= last:  # the recording began again
             self._offset += last
         return number + self._offset
@@ -119,7 +124,7 @@ class RealSenseCamera(ThreadedCamera):
             return received
         captured = captured_at(float(colour.timestamp), wall, received)
         if captured is None:
-            self.untrusted_stamps += 1
+            self.odd_frames["untrusted_stamp"] += 1
             return received
         return captured
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -106,6 +106,9 @@ class SimulatedPiper:
         self._firmware = FIRMWARE
         self._silent = self._jammed = self._unplugged = False
         self._muted: frozenset[int] = frozenset()
+        self._losing = 0
+        self._delay = 0.0
+        self._late: deque[tuple[float, bytes | bytearray]] = deque()
         self._replies: list[bytes] = []
         self._due: list[bytes] = []
         self._encoder = FeedbackEncoder()
@@ -176,6 +179,18 @@ class SimulatedPiper:
     def mute(self, *identifiers: int) -> None:
         """Leave out the frames with these identifiers; none given: leave out nothing."""
         self._muted = frozenset(identifiers)
+
+    def lose(self, packets: int = 1) -> None:
+        """Lose the next packets of feedback, as a disturbance on the cable would."""
+        self._losing = packets
+
+    def delay(self, seconds: float) -> None:
+        """Send every frame so much later; 0: at once again, what was held back included.
+
+        The delay lies before the time stamp that the receiver gives, as in a slow adapter: what shows is the
+        gap at its beginning and the distance of the feedback from the command, not the age of a frame.
+        """
+        self._delay = seconds
 
     def jam(self, on: bool = True) -> None:
         """Take no frames from the bus, so that the senders' queues fill."""
@@ -364,4 +379,14 @@ class SimulatedPiper:
         frames += b"".join(replies)
         if self._muted:
             frames = without(frames, self._muted)
-        server.broadcast(frames)
+        self._transmit(server, frames)
+
+    def _transmit(self, server: SimBusServer, frames: bytes | bytearray) -> None:
+        """Broadcast a packet, or lose it, or keep it until it is late enough."""
+        if self._losing > 0:
+            self._losing -= 1
+            return
+        now = self._clock()
+        self._late.append((now, frames))
+        while self._late and now - self._late[0][0] >= self._delay:
+            server.broadcast(self._late.popleft()[1])

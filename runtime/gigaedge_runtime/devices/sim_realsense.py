@@ -60,10 +60,10 @@ class SimulatedRealSense:
 
     They are found by serial number and opened by `RealSenseCamera` as real ones are: `configs` are the
     configurations to open. Each delivers its own moving, deterministic scene at its rate, with global_time
-    stamps. Stalls and wrong clocks can be injected.
+    stamps. Stalls, wrong clocks, disorder and wrong exposure can be injected.
 
     Not simulated: USB bandwidth and power, transport delay (a frame arrives within about a millisecond of its
-    stamp), unplugging while a stream runs, exposure and other options, depth, optics, hardware sync, noise.
+    stamp), unplugging while a stream runs, options of the sensor, depth, optics, hardware sync, noise.
     """
 
     def __init__(self, configs: Sequence[CameraConfig]) -> None:
@@ -122,6 +122,18 @@ class SimulatedRealSense:
         """Fault: stamp this camera's frames `seconds` later than they are (earlier when negative)."""
         self._units[role].clock_shift = seconds
 
+    def freeze(self, role: CameraRole, frozen: bool = True) -> None:
+        """Fault: deliver the same frame again and again, number and stamp included."""
+        self._units[role].frozen = frozen
+
+    def disorder(self, role: CameraRole, disordered: bool = True) -> None:
+        """Fault: of every two frames deliver the later one first, one frame period before the other."""
+        self._units[role].disordered = disordered
+
+    def expose(self, role: CameraRole, level: int | None) -> None:
+        """Fault: every pixel of this camera is `level`, 0 black to 255 white; None: the scene again."""
+        self._units[role].level = level
+
     def _feed(self, unit: _Unit) -> None:
         def pause(seconds: float) -> None:
             self._stopping.wait(seconds)
@@ -133,8 +145,21 @@ class SimulatedRealSense:
             if self._stopping.is_set() or camera is None:
                 return
             image = next(scene)
-            if not unit.stalled:
-                camera.push(image, number, time.time() + unit.clock_shift)
+            if unit.level is not None:
+                image = np.full_like(image, unit.level)
+            shot = _Shot(image, number, time.time() + unit.clock_shift)
+            for due in unit.deliver(shot):
+                camera.push(due.image, due.number, due.stamp)
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """One exposure on its way to the host."""
+
+    image: NDArray[np.uint8]
+    number: int
+    stamp: float
+    """s since 1970."""
 
 
 @dataclass
@@ -147,10 +172,30 @@ class _Unit:
     handle: Any = None
     thread: threading.Thread | None = None
     stalled: bool = False
+    frozen: bool = False
+    disordered: bool = False
+    level: int | None = None
     clock_shift: float = 0.0
+    _last: _Shot | None = None
+    _held: _Shot | None = None
 
     def __post_init__(self) -> None:
         self.scene = render_scene(self.config.role, self.config.width, self.config.height)
+
+    def deliver(self, shot: _Shot) -> list[_Shot]:
+        """What reaches the host now that `shot` was taken."""
+        if self.stalled:
+            return []
+        if self.frozen and self._last is not None:
+            return [self._last]
+        self._last = shot
+        if not self.disordered:
+            self._held = None
+            return [shot]
+        if shot.number % 2 == 0:
+            return [shot]
+        held, self._held = self._held, shot
+        return [] if held is None else [held]
 
 
 def render_scene(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from typing import Final
 
 import numpy as np
@@ -27,6 +28,8 @@ class ThreadedCamera(ABC):
         """Opens nothing yet."""
         self.config = config
         self.role = config.role
+        self.odd_frames: Counter[str] = Counter()
+        """Frames that were not used, or whose stamp was not believed, by what was wrong with them."""
         self._newest: Frame | None = None
         self._lost: CameraError | None = None
         self._thread: threading.Thread | None = None
