@@ -3,6 +3,11 @@
 #   make demo   the whole path without hardware
 #   make test   every check, the same in CI
 #
+# Longer ones, for the limit layer alone (gigaedge_runtime/limits.py):
+#
+#   make fuzz     a million random chunk sequences, half an hour on two cores
+#   make mutants  every small change to it must be noticed by its tests, and every line be run by them
+#
 # Each keeps a virtual environment of its own below this folder. Nothing but pip and apt packages is fetched.
 
 PYTHON ?= python3
@@ -15,7 +20,7 @@ DEMO_VENV := .venv-demo
 TEST_VENV := .venv-test
 DEMO_OUT := demo-out
 
-.PHONY: demo test format clean
+.PHONY: demo test fuzz mutants format clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/gigaedge demo --out $(DEMO_OUT)
@@ -26,6 +31,13 @@ test: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/mypy
 	$(TEST_VENV)/bin/lint-imports
 	$(TEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(TEST_VENV)/.ready
+	$(TEST_VENV)/bin/python tools/fuzz_limits.py --sequences 1000000 --seed 1 --jobs 2
+
+mutants: $(TEST_VENV)/.ready
+	$(TEST_VENV)/bin/python tools/coverage_limits.py
+	$(TEST_VENV)/bin/python tools/mutate_limits.py --jobs 2
 
 format: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff format .
