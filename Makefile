@@ -1,8 +1,14 @@
-# Three commands set everything up on a fresh Debian or Ubuntu machine:
+# Two commands set everything up on a fresh Debian or Ubuntu machine:
 #
 #   make demo     the whole path without hardware
 #   make test     every check, the same in CI
+#
+# Longer ones:
+#
 #   make faults   every fault of docs/faults.md, put into a run on purpose (FAULTS_ARGS=--write renews its table)
+#   make soak     ten minutes of two arms: memory, queues, and why a tick was late (SOAK_ARGS="cell.yaml --for 8h")
+#   make fuzz     a million random chunk sequences through the limit layer, half an hour on two cores
+#   make mutants  every small change to the limit layer must be noticed by its tests, and every line be run by them
 #
 # Each keeps a virtual environment of its own below this folder. Nothing but pip and apt packages is fetched.
 
@@ -16,7 +22,7 @@ DEMO_VENV := .venv-demo
 TEST_VENV := .venv-test
 DEMO_OUT := demo-out
 
-.PHONY: demo test faults format clean
+.PHONY: demo test faults soak fuzz mutants format clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/gigaedge demo --out $(DEMO_OUT)
@@ -30,6 +36,16 @@ test: $(TEST_VENV)/.ready
 
 faults: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/python -m tests.faults $(FAULTS_ARGS)
+
+soak: $(TEST_VENV)/.ready
+	$(TEST_VENV)/bin/python tools/soak.py $(SOAK_ARGS)
+
+fuzz: $(TEST_VENV)/.ready
+	$(TEST_VENV)/bin/python tools/fuzz_limits.py --sequences 1000000 --seed 1 --jobs 2
+
+mutants: $(TEST_VENV)/.ready
+	$(TEST_VENV)/bin/python tools/coverage_limits.py
+	$(TEST_VENV)/bin/python tools/mutate_limits.py --jobs 2
 
 format: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff format .

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gigaedge_runtime.report import (
+    ClampCounts,
     ControlReport,
     Histogram,
     LateTick,
@@ -21,11 +22,15 @@ from gigaedge_runtime.report import (
 )
 
 SPREAD = Spread(3, 0.1, 0.2, 0.25, 0.3)
+CLAMPS = ClampCounts(
+    position={"left_joint_1": 2, "left_joint_2": 5}, velocity={"left_joint_1": 3}, acceleration={}, jerk={},
+    lead={"left_joint_1": 1}, workspace={"left": 4}, clearance=6,
+)  # fmt: skip
 CONTROL = ControlReport(
     state="stopped", states=[StateChange(0.5, "approach", "first chunk (1)")], fault=None, fault_code=None,
     period=SPREAD, work=SPREAD, ticks=9, missed=1,
-    late={"queued": 2}, late_ticks=[LateTick(0.1, 0.03, 0.001, 0.024, "queued")], position_clamps={"left_joint_1": 2},
-    velocity_clamps={"left_joint_1": 3}, travel_commanded={"left_joint_1": 0.5},
+    late={"queued": 2}, late_ticks=[LateTick(0.1, 0.03, 0.001, 0.024, "queued")],
+    clamps=CLAMPS, travel_commanded={"left_joint_1": 0.5},
     travel_measured={"left_joint_1": 0.4}, end_error={}, sends=18, failed_sends=0, chunks=[1, 2],
     chunks_late=0, seam=SeamReport(*[SPREAD] * 6), held_after=None, standstill_after=None,
     enabled={"left": True}, scheduling="normal",
@@ -41,6 +46,19 @@ def test_reports_survive_json(tmp_path: Path) -> None:
     report = RunReport("duration", None, 2.0, False, {"control": 7}, 2, CONTROL, POLICY)
     report.write(tmp_path / "new" / "report.json")
     assert json.loads((tmp_path / "new" / "report.json").read_text()) == asdict(report)
+
+
+def test_clamps_are_summed_by_limit() -> None:
+    totals = {
+        "position": 7,
+        "velocity": 3,
+        "acceleration": 0,
+        "jerk": 0,
+        "lead": 1,
+        "workspace": 4,
+        "clearance": 6,
+    }
+    assert CLAMPS.totals() == totals
 
 
 def test_spread() -> None:
