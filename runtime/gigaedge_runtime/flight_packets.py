@@ -182,7 +182,9 @@ class Sender:
             return False
         try:
             os.write(fd, content)
-            socket.send_fds(self._socket, [head], [fd], socket.MSG_DONTWAIT)
+            # Not socket.send_fds, which forgets its flags and would wait.
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", fd))
+            self._socket.sendmsg([head], [rights], socket.MSG_DONTWAIT)
         except OSError:
             self.dropped += 1
             return False

@@ -240,7 +240,7 @@ class FlightRecord:
                         f"{self.path}: damaged near byte {file.tell()}; copy it again"
                     ) from error
                 self.ended_early = True
-                advance(size - told)
+            advance(size - told)
 
     def _decode(self, message: Message) -> dict[str, Any]:
         return self._build(_decode, message.data)
