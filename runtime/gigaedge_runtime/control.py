@@ -37,7 +37,7 @@ STALL = 4
 LOST = 0.5
 """s; an arm that is not commanded and silent for so long has its bus opened anew."""
 
-PARKED_COMMAND = 1e-3
+PARKED_COMMAND = 2e-3
 """rad or m; the command has arrived at the park pose."""
 
 STALL_EVERY = 1.0
