@@ -299,7 +299,8 @@ class ControlLoop:
 
     def _command(self, now: float, state: State) -> Command:
         if state is State.PARKING and self._park is not None:
-            return self.limiter.approach(self._park)
+            np.copyto(self._target, self._park)
+            return self.limiter.approach(self._target)
         if state.follows and (not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk):
             self.statistics.chunks.append(self._seen.chunk)
         if state is State.RUNNING:
