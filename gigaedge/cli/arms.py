@@ -13,7 +13,6 @@ import typer
 
 from gigaedge.cli.common import JsonOption, needs, print_json, print_notices, print_table
 from gigaedge.errors import InputError
-from gigaedge.site import load_site
 
 if TYPE_CHECKING:
     from gigaedge.site import Site
@@ -57,6 +56,8 @@ def status_command(
     Sends questions only, never a command. With a fault or a latch, what to do is listed step by step. Simulated
     arms (`driver: sim`) are started for it.
     """
+    from gigaedge.site import load_site
+
     loaded = load_site(site)
     with needs("robot"):
         import piper_sdk  # noqa: F401  the arms' link needs it; that it is missing is said here
@@ -87,6 +88,8 @@ def enable_command(site: SiteArgument) -> None:
     The same checks and limits as in a run. The arms stay powered when the command ends. Simulated arms
     (`driver: sim`) exist only as long as the command; see `gigaedge arms simulate`.
     """
+    from gigaedge.site import load_site
+
     loaded = load_site(site)
     with needs("robot,cpu"):
         from gigaedge_runtime.mailbox import Order
@@ -102,6 +105,8 @@ def park_command(site: SiteArgument) -> None:
     Straight in the joints, at `limits.approach_velocity`: see first that nothing is in the way. Ctrl-C stops
     where they are.
     """
+    from gigaedge.site import load_site
+
     loaded = load_site(site)
     with needs("robot,cpu"):
         from gigaedge_runtime.mailbox import Order
@@ -121,6 +126,8 @@ def clear_command(
 
     Moves nothing, powers nothing and resets nothing: it only lets the next run begin.
     """
+    from gigaedge.site import load_site
+
     loaded = load_site(site)
     with needs("robot"):
         import piper_sdk  # noqa: F401

@@ -39,7 +39,7 @@ STALL = 4
 LOST = 0.5
 """s; an arm that is not commanded and silent for so long has its bus opened anew."""
 
-PARKED_COMMAND = 1e-3
+PARKED_COMMAND = 2e-3
 """rad or m; the command has arrived at the park pose."""
 
 STALL_EVERY = 1.0
@@ -323,7 +323,8 @@ class ControlLoop:
 
     def _command(self, now: float, state: State) -> Command:
         if state is State.PARKING and self._park is not None:
-            return self.limiter.approach(self._park, self._measured)
+            np.copyto(self._target, self._park)
+            return self.limiter.approach(self._target, self._measured)
         if state.follows and (not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk):
             self.statistics.chunks.append(self._seen.chunk)
         if state is State.RUNNING:

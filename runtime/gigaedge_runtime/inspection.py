@@ -12,6 +12,7 @@ from gigaedge.errors import ArmError
 from gigaedge.profiles import FirmwareLimits, compare_with_firmware
 from gigaedge.robot import Side
 from gigaedge.site import ArmConfig, Site
+from gigaedge_runtime.control import LOST
 from gigaedge_runtime.devices.piper import PiperArm
 from gigaedge_runtime.devices.piper_report import ArmReport
 from gigaedge_runtime.hosting import simulated_arms
@@ -20,9 +21,6 @@ from gigaedge_runtime.preflight import commanded_limits
 
 LOOKING = 0.5
 """s between two looks, for rates and movement."""
-
-LOST = 0.5
-"""s without feedback after which the bus is opened anew."""
 
 STANDING = 2e-3
 """rad; a joint that moved less between two looks stands (PiPER reports steps of 2e-5 rad)."""

@@ -41,6 +41,26 @@ def test_a_misspelt_key_is_named_before_the_one_it_leaves_missing(tmp_path: Path
         load_site(site(tmp_path, drop="cameras"))
 
 
+def test_every_arm_that_exists_needs_a_park_pose_where_arms_are_parked(tmp_path: Path) -> None:
+    left = {"side": "left", "driver": "sim", "park": POSE}
+    loaded = load_site(site(tmp_path, arms=[left, {"side": "right", "driver": "sim"}]))
+    with pytest.raises(ConfigError, match=r"arms\[1\].park: the right arm has no park pose; give six joint"):
+        loaded.require_park()
+    load_site(site(tmp_path, arms=[left, {"side": "right", "driver": "absent", "pose": POSE}])).require_park()
+
+
+def test_a_named_adapter_is_one_on_usb(tmp_path: Path) -> None:
+    def arms(can: dict[str, str]) -> list[dict[str, Any]]:
+        return [
+            {"side": "left", "driver": "piper", "can": {"adapter": "A1", **can}},
+            {"side": "right", "driver": "sim"},
+        ]
+
+    assert load_site(site(tmp_path, arms=arms({}))).arm("left").can.adapter == "A1"
+    with pytest.raises(ConfigError, match="`adapter` belongs to interface socketcan"):
+        load_site(site(tmp_path, arms=arms({"interface": "gigaedge-sim"})))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

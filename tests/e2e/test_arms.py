@@ -92,7 +92,7 @@ def test_status_anywhere() -> None:
         "standby",
         "S-V1.8-6",
         "agree with the site's",
-        "200 Hz",
+        " Hz, ",
         "off: 1, 2, 3",
     ):
         assert words in printed
