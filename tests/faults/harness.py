@@ -21,6 +21,8 @@ REACTION = 6.0
 """s; a reaction that takes longer is none."""
 WITHOUT_REAL_TIME = 0.1
 """s; added to every bound where SCHED_FIFO is not permitted, because then the harness itself may wait."""
+QUEUED = 0.05
+"""s; commands that were on their way when the reaction came have arrived by then."""
 STALL = 0.025
 """s; a computer that keeps control or the simulated arms from running for so long has shown nothing of either."""
 ATTEMPTS = 3
@@ -158,6 +160,11 @@ class _Trial:
                 self._problems.append(
                     f"reacted {1e3 * took:.0f} ms after the {case.since.value}, later than {1e3 * bound:.0f} ms"
                 )
+            self._problems += [
+                f"the {side} arm was commanded although a person has it"
+                for side, arm in cell.arms.items()
+                if side not in case.obedient and arm.commands[-1][0] > self._reacted.time + QUEUED
+            ]
             if (standing := self._standing()) > STOPS_WITHIN:
                 self._problems.append(f"the arms stood only {1e3 * standing:.0f} ms after the reaction")
         if (detected := self._detected_by()) != case.detector:
