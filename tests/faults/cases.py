@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 from tests.faults.case import Case, Reaction, Since
-from tests.faults.cell import Cell, LoggedArm
+from tests.faults.cell import MAX_FEEDBACK_AGE, Cell, LoggedArm
 
 WATCHDOG: Final = 0.1
 """s; from the last valid input to the first tick that slows the arms down."""
@@ -72,8 +72,8 @@ def silent(name: str, injected: str, inject: Callable[[Cell], None]) -> Case:
     """Feedback that stops: seen by its age."""
     return Case(
         name, injected, "feedback", Reaction.LATCHED, WATCHDOG, Since.FEEDBACK,
-        r"^left arm: feedback is \d+ ms old, more than max_feedback_age 60 ms; check power and CAN cable; "
-        "the arms hold",
+        rf"^left arm: feedback is \d+ ms old, more than max_feedback_age {1e3 * MAX_FEEDBACK_AGE:.0f} ms; "
+        "check power and CAN cable; the arms hold",
         inject,
     )  # fmt: skip
 

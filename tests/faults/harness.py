@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from tests.faults.case import Case, Outcome, Reaction, Since
-from tests.faults.cell import Cell
+from tests.faults.cell import REAL_TIME, Cell
 from tests.faults.judge import STOPS_WITHIN, moving, stands_after, violations
 from tests.faults.wires import Event
 
@@ -21,6 +21,8 @@ REACTION = 6.0
 """s; a reaction that takes longer is none."""
 WITHOUT_REAL_TIME = 0.1
 """s; added to every bound where SCHED_FIFO is not permitted, because then the harness itself may wait."""
+QUEUED = 0.05
+"""s; commands that were on their way when the reaction came have arrived by then."""
 STALL = 0.025
 """s; a computer that keeps control or the simulated arms from running for so long has shown nothing of either."""
 ATTEMPTS = 3
@@ -31,7 +33,7 @@ INTERRUPTED = 130
 def perform(case: Case) -> Outcome:
     """Run one case; takes some 5 s.
 
-    A case that fails while the computer stalled is tried again, and says so.
+    A case that fails while the computer stalled, or before the fault came, is tried again, and says so.
     """
     for attempt in range(1, ATTEMPTS + 1):
         begin = time.monotonic()
@@ -39,7 +41,7 @@ def perform(case: Case) -> Outcome:
             trial = _Trial(case, cell)
             trial.run()
             outcome = replace(trial.outcome(time.monotonic() - begin), attempts=attempt)
-        if outcome.passed or outcome.stall < STALL:
+        if outcome.passed or (trial.hurt and outcome.stall < STALL):
             break
     return outcome
 
@@ -48,6 +50,8 @@ class _Trial:
     def __init__(self, case: Case, cell: Cell) -> None:
         self._case = case
         self._cell = cell
+        self.hurt = False
+        """The fault was put in."""
         self._problems: list[str] = []
         self._at = 0.0
         self._reacted: Event | None = None
@@ -58,6 +62,7 @@ class _Trial:
         """The whole story: start, move, fault, reaction, end."""
         case, cell = self._case, self._cell
         if case.reaction is Reaction.REFUSED:
+            self.hurt = True
             case.inject(cell)
             cell.start()
         else:
@@ -78,6 +83,7 @@ class _Trial:
         for side, arm in cell.arms.items():
             if not moving(arm, self._at):
                 self._problems.append(f"the {side} arm did not move before the fault")
+        self.hurt = True
         case.inject(cell)
         self._react()
 
@@ -153,11 +159,19 @@ class _Trial:
             powered = [side for side, arm in cell.arms.items() if arm.enabled or arm.commands]
             self._problems += [f"the {side} arm was powered or commanded" for side in powered]
         if self._reacted is not None:
-            took, bound = self._reacted.time - self._last_valid(), case.within + self._allowance()
+            took, bound = (
+                self._reacted.time - self._last_valid(),
+                case.within + (0.0 if REAL_TIME else WITHOUT_REAL_TIME),
+            )
             if took > bound:
                 self._problems.append(
                     f"reacted {1e3 * took:.0f} ms after the {case.since.value}, later than {1e3 * bound:.0f} ms"
                 )
+            self._problems += [
+                f"the {side} arm was commanded although a person has it"
+                for side, arm in cell.arms.items()
+                if side not in case.obedient and arm.commands[-1][0] > self._reacted.time + QUEUED
+            ]
             if (standing := self._standing()) > STOPS_WITHIN:
                 self._problems.append(f"the arms stood only {1e3 * standing:.0f} ms after the reaction")
         if (detected := self._detected_by()) != case.detector:
@@ -165,10 +179,6 @@ class _Trial:
         line = self._line()
         if not re.search(case.reads, line):
             self._problems.append(f"a person reads {line!r}")
-
-    def _allowance(self) -> float:
-        scheduling = (self._report.get("control") or {}).get("scheduling", "SCHED_FIFO")
-        return 0.0 if scheduling.startswith("SCHED_FIFO") else WITHOUT_REAL_TIME
 
     def _last_valid(self) -> float:
         """When the last valid input was, s on CLOCK_MONOTONIC; needs a reaction."""
