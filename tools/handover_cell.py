@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.robot import ROBOT_DIM, SIDES, arm_slice
+from gigaedge.robot import DELTA_MASK, ROBOT_DIM, SIDES, arm_slice
 from gigaedge.site import ExecutionConfig, LimitsConfig
 from gigaedge_runtime.devices.sim_motion import Axis
 from gigaedge_runtime.policy import Observation, Policy
@@ -25,6 +25,11 @@ from gigaedge_runtime.trajectory import Trajectory
 Array = NDArray[np.float64]
 TICK = 1 / 200
 """s between two commands."""
+_LIMITS = LimitsConfig()
+_JOINT_AXIS = np.array(DELTA_MASK)
+ACCELERATION = np.where(_JOINT_AXIS, _LIMITS.acceleration, _LIMITS.gripper_acceleration)
+JERK = np.where(_JOINT_AXIS, _LIMITS.jerk, _LIMITS.gripper_jerk)
+"""What a fade may ask of the arms, (14,)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def closed_loop(policy: Policy, scene: Scene, execution: ExecutionConfig, timing
     """Run the cell; every way of handing over sees the same noise and delays."""
     action = policy.manifest.action
     random = np.random.default_rng(timing.seed)
-    schedule = Schedule(ROBOT_DIM, execution.fade, execution.decay)
+    schedule = Schedule(ACCELERATION, JERK, execution.fade, execution.decay)
     continuity = Continuity(execution.guidance, TICK)
     arms, outcome = _arms(scene.start), Outcome()
     position, velocity, acceleration = (

@@ -89,7 +89,8 @@ class ControlLoop:
         self._park = park_pose(site, self.limiter.limits.lower, self.limiter.limits.upper)
         self.statistics = ControlStatistics(tuple(arms))
         self.armed = False
-        self._schedule = Schedule(ROBOT_DIM, site.execution.fade, site.execution.decay)
+        limits = self.limiter.limits
+        self._schedule = Schedule(limits.acceleration, limits.jerk, site.execution.fade, site.execution.decay)
         self._seen = Seen()
         self._states: dict[Side, ArmState] = {}
         self._failed: dict[Side, int] = dict.fromkeys(arms, 0)

@@ -6,6 +6,7 @@
 
 Fades are polynomials of fifth degree with no velocity and no acceleration where they end, so that the target and its
 first two derivatives, which the limiter takes, are those of the command at the beginning and of the chunk at the end.
+They take longer where the arm could not follow them otherwise: what it cannot follow, it would overshoot.
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ Array = NDArray[np.float64]
 
 MEMBERS = 8
 """Chunks that an ensemble averages at most; with replanning every 6 of 48 actions that is all of them."""
+LONGEST = 2.0
+"""s; no fade is made much longer than this."""
+LONGER = 1.1
+"""By this factor a fade is lengthened until the arm can follow it."""
+_S = np.linspace(0.0, 1.0, 21)
+_OFFSET_PULL, _OFFSET_JOLT = -60.0 * _S * (1.0 - _S) * (1.0 - 2.0 * _S), -60.0 * (1.0 - 6.0 * _S * (1.0 - _S))
+_DRIFT_PULL, _DRIFT_JOLT = _S * (-36.0 + _S * (96.0 - 60.0 * _S)), -36.0 + _S * (192.0 - 180.0 * _S)
+"""Second and third derivatives of `_fade` along a fade of duration 1, from an offset and a velocity of 1."""
 LEAST_WEIGHT = 1e-9
 """Sum of an ensemble's weights below which there is nothing to divide by."""
 
@@ -35,15 +44,19 @@ class Schedule:
     the target is continuous however far apart two chunks are; the limits after it still hold.
     """
 
-    def __init__(self, dimensions: int, blend: float, decay: float | None = None) -> None:
+    def __init__(self, acceleration: Array, jerk: Array, blend: float, decay: float | None = None) -> None:
         """Follow nothing yet.
 
         Args:
-            dimensions: values of a target.
-            blend: how long a hand-over takes, s (0: at once); in an ensemble, how long a chunk comes and goes.
+            acceleration: what the arm may be told, per s^2, shape (d,).
+            jerk: likewise, per s^3, shape (d,).
+            blend: how long a hand-over takes at least, s (0: at once); in an ensemble, how long a chunk comes and goes.
             decay: of an ensemble's weights from chunk to chunk; None: only the newest chunk counts.
         """
+        dimensions = len(acceleration)
+        self._acceleration, self._jerk = acceleration, jerk
         self._blend = blend
+        self._fading = blend
         self._decay = decay
         self._members: deque[_Member] = deque(maxlen=1 if decay is None else MEMBERS)
         self._taken = -np.inf
@@ -87,7 +100,20 @@ class Schedule:
         self._drift[:] = 0.0
         if velocity is not None:
             np.subtract(velocity, self._sampled[1], out=self._drift)
+        self._fading = self._blend
+        while 0.0 < self._fading < LONGEST and not self._followable(self._fading):
+            self._fading *= LONGER
         self._taken = now
+
+    def _followable(self, duration: float) -> bool:
+        """Whether a fade of `duration` (s) asks for no more acceleration and jerk than the arm has."""
+        pull = np.outer(_OFFSET_PULL / duration**2, self._offset) + np.outer(
+            _DRIFT_PULL / duration, self._drift
+        )
+        jolt = np.outer(_OFFSET_JOLT / duration**3, self._offset) + np.outer(
+            _DRIFT_JOLT / duration**2, self._drift
+        )
+        return bool((np.abs(pull) <= self._acceleration).all() and (np.abs(jolt) <= self._jerk).all())
 
     def target(self, now: float, out: Array) -> Array:
         """The bare target of the newest trajectory at `now` into `out`, shape (d,). Needs one accepted."""
@@ -107,9 +133,9 @@ class Schedule:
         if self._decay is None or not self._average(now, self._decay, (position, velocity, acceleration)):
             newest.sample(now, position, velocity, acceleration)
         age = now - self._taken
-        if not 0.0 <= age < self._blend:
+        if not 0.0 <= age < self._fading:
             return
-        offset, drift = _fade(age / self._blend, self._blend)
+        offset, drift = _fade(age / self._fading, self._fading)
         for out, of_offset, of_drift in zip((position, velocity, acceleration), offset, drift, strict=True):
             out += np.multiply(self._offset, of_offset, out=self._scratch)
             out += np.multiply(self._drift, of_drift, out=self._scratch)

@@ -225,7 +225,7 @@ def test_a_missing_chunk_decelerates_and_holds_and_a_fresh_near_one_resumes(cell
     cell.run(1.0)
     assert cell.state is State.HOLD
     held = cell.commands[-1]
-    assert np.diff(speeds(cell.commands), axis=0).min() >= -(10.0 * PERIOD + 1e-9)
+    assert np.diff(speeds(cell.commands), axis=0).min() >= -(5.0 * PERIOD + 1e-9)
     sent = len(cell.arms["left"].sent)
     cell.run(0.5)
     assert len(cell.arms["left"].sent) == sent + 100, "holding is being told so"
@@ -255,10 +255,11 @@ def test_two_chunks_apart_are_joined_without_a_jump(cell: Cell) -> None:
     other = START.copy()
     other[2] -= 0.05
     cell.publish(other)
-    cell.run(0.3)
+    cell.run(0.5)
     assert cell.state is State.RUNNING
-    np.testing.assert_allclose(cell.commands[-1], other, atol=1e-3)
-    assert speeds(cell.commands).max() < 0.8, "0.05 rad faded over 0.15 s"
+    np.testing.assert_allclose(cell.commands[-1], other, atol=1e-4)
+    assert np.array(cell.commands)[:, 2].min() > other[2] - 1e-3, "no overshoot"
+    assert speeds(cell.commands).max() < 0.4
     assert not cell.loop.limiter.clamps.velocity.any()
 
 
@@ -415,9 +416,9 @@ def test_an_arm_that_does_not_follow_latches(cell: Cell) -> None:
 
 
 def test_a_dead_policy_process_brings_both_arms_to_hold_at_once(cell: Cell) -> None:
-    cell.start(slope=0.9)
-    cell.run(0.5)
-    assert speeds(cell.commands)[-1].max() == pytest.approx(0.9, abs=0.08)
+    cell.start(slope=0.6)
+    cell.run(1.0)
+    assert speeds(cell.commands)[-1].max() == pytest.approx(0.6, abs=0.01)
     cell.policy = False
     died = cell.now
     cell.run(PERIOD)
@@ -429,7 +430,7 @@ def test_a_dead_policy_process_brings_both_arms_to_hold_at_once(cell: Cell) -> N
     report = cell.loop.report("test")
     assert report.held_after is not None
     assert report.standstill_after is not None
-    assert report.held_after < 0.22, "0.9 rad/s at 5 rad/s^2, and what 200 rad/s^3 adds"
+    assert report.held_after < 0.22, "0.6 rad/s at 5 rad/s^2, and what 200 rad/s^3 adds"
     assert report.standstill_after < 0.25
     moving = [k for k, step in enumerate(speeds(cell.commands)) if step.any()]
     stopped_at = died + (moving[-1] - len(cell.commands)) * PERIOD + 1.0
@@ -454,9 +455,9 @@ def test_an_end_decelerates_holds_settles_and_leaves_the_arms_enabled(cell: Cell
         cell.policy = False
     begin = cell.now
     assert not cell.run(2.0)
-    assert SETTLING <= cell.now - begin < SETTLING + 0.2
+    assert SETTLING <= cell.now - begin < SETTLING + 0.3
     assert cell.state is State.STOPPED, "a policy process that ends because of the order is no fault"
-    assert np.diff(speeds(cell.commands), axis=0).min() >= -(10.0 * PERIOD + 1e-9)
+    assert np.diff(speeds(cell.commands), axis=0).min() >= -(5.0 * PERIOD + 1e-9)
     assert all(arm.enabled for arm in cell.arms.values())
     report = cell.loop.report("test")
     assert max(abs(error) for error in report.end_error.values()) < 1e-3
@@ -697,8 +698,8 @@ def test_a_target_beyond_the_limits_is_reached_as_far_as_they_allow(cell: Cell) 
         cell.publish(beyond)
         cell.run(1.0)
     assert cell.state is State.RUNNING
-    assert cell.commands[-1][4] == 1.22
-    assert cell.commands[-1][6] == 0.07
+    assert 0.0 <= 1.22 - cell.commands[-1][4] < 1e-9
+    assert 0.0 <= 0.07 - cell.commands[-1][6] < 1e-9
     report = cell.loop.report("test")
     assert report.clamps.position["left_joint_5"] > 0
     assert report.clamps.position["left_gripper"] > 0

@@ -13,6 +13,8 @@ from gigaedge_runtime.schedule import MEMBERS, Schedule
 from gigaedge_runtime.trajectory import Trajectory
 
 RATE = 30.0
+FREE = {d: (np.full(d, 1e9), np.full(d, 1e12)) for d in (1, 2)}
+"""Acceleration and jerk of an arm that can follow anything, by its number of values."""
 Array = NDArray[np.float64]
 
 
@@ -40,7 +42,7 @@ def check_derivatives(value: Callable[[float], list[Array]], times: Array) -> No
 
 
 def test_hand_over_is_continuous_and_ends_on_the_new_chunk() -> None:
-    schedule, out = Schedule(1, blend=0.1), np.empty(1)
+    schedule, out = Schedule(*FREE[1], blend=0.1), np.empty(1)
     assert schedule.trajectory is None
     schedule.accept(Trajectory([[0.0], [0.0], [0.0], [0.0]], 0.0, 1.0))
     assert schedule.blended(0.5, out)[0] == 0.0
@@ -54,22 +56,49 @@ def test_hand_over_is_continuous_and_ends_on_the_new_chunk() -> None:
     assert schedule.target(0.5, out)[0] == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize(("offset", "drift"), [(0.3, 0.0), (0.0, 0.7), (-0.002, 0.05), (0.3, -1.0)])
+def test_a_fade_takes_as_long_as_the_arm_needs_to_follow_it(offset: float, drift: float) -> None:
+    acceleration, jerk = np.array([5.0]), np.array([200.0])
+    schedule = Schedule(acceleration, jerk, blend=0.01)
+    schedule.accept(Trajectory(np.zeros((90, 1)), 0.0, RATE))
+    schedule.align(0.2, np.array([offset]), np.array([drift]))
+    times = np.arange(0.2, 2.9, 1e-3)
+    values = np.array([[value[0] for value in _one(schedule, t)] for t in times])
+    pull = np.abs(values[:, 2]).max() / acceleration[0]
+    jolt = np.abs(np.diff(values[:, 2])).max() / 1e-3 / jerk[0]
+    assert 0.5 < max(pull, jolt) <= 1.01
+    assert (values[-1] == 0.0).all()
+
+
+def test_a_command_that_is_on_its_way_to_the_chunk_arrives_without_overshoot() -> None:
+    schedule = Schedule(np.array([5.0]), np.array([200.0]), blend=0.15)
+    schedule.accept(Trajectory(np.zeros((90, 1)), 0.0, RATE))
+    schedule.align(0.2, np.array([-0.05]), np.array([0.25]))
+    assert max(_one(schedule, t)[0][0] for t in np.arange(0.2, 2.0, 1e-2)) < 1e-3
+
+
+def _one(schedule: Schedule, t: float) -> list[Array]:
+    outs = [np.empty(1) for _ in range(3)]
+    schedule.sample(t, *outs)
+    return outs
+
+
 def test_a_hand_over_of_no_duration_is_a_step() -> None:
-    schedule, out = Schedule(1, blend=0.0), np.empty(1)
+    schedule, out = Schedule(*FREE[1], blend=0.0), np.empty(1)
     schedule.accept(Trajectory([[1.0], [1.0]], 0.0, 1.0))
     schedule.align(0.5, np.array([0.0]))
     assert schedule.blended(0.5, out)[0] == 1.0
 
 
 def test_an_empty_schedule_has_no_target() -> None:
-    schedule = Schedule(1, blend=0.1)
+    schedule = Schedule(*FREE[1], blend=0.1)
     schedule.align(0.0, np.zeros(1))
     with pytest.raises(InputError, match="no chunk was accepted"):
         schedule.target(0.0, np.empty(1))
 
 
 def test_a_hand_over_departs_from_the_command_with_its_velocity_and_arrives_with_that_of_the_chunk() -> None:
-    schedule = Schedule(2, blend=0.2)
+    schedule = Schedule(*FREE[2], blend=0.2)
     schedule.accept(wave(0.0, 0.0))
     schedule.accept(wave(0.7, 0.5))
     commanded, velocity = np.array([0.1, -0.2]), np.array([-0.8, 0.3])
@@ -87,7 +116,7 @@ def test_a_hand_over_departs_from_the_command_with_its_velocity_and_arrives_with
 
 
 def ensemble(count: int, decay: float = 0.5, blend: float = 0.1) -> Schedule:
-    schedule = Schedule(2, blend, decay)
+    schedule = Schedule(*FREE[2], blend, decay)
     for number in range(count):
         schedule.accept(wave(0.4 * number, 0.3 * number, number + 1))
         start = 0.3 * number + 0.05
@@ -137,7 +166,7 @@ def test_an_ensemble_without_a_fade_takes_a_chunk_at_once() -> None:
 def test_a_tick_allocates_no_arrays(decay: float | None) -> None:
     import tracemalloc
 
-    schedule = ensemble(4) if decay else Schedule(2, 0.1)
+    schedule = ensemble(4) if decay else Schedule(*FREE[2], 0.1)
     schedule.accept(wave(0.1, 1.2))
     schedule.align(1.25, np.zeros(2))
     outs = [np.empty(2) for _ in range(3)]
