@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from gigaedge.robot import SIDES, Side
-from tests.faults.cell import Cell
+from tests.faults.cell import Cell, Vector
 
 
 class Reaction(Enum):
@@ -61,6 +61,12 @@ class Case:
     """The arm that a fault of an arm is put into."""
     obedient: tuple[Side, ...] = SIDES
     """Arms that must stand still at the end; an arm in emergency stop or teach mode obeys a person."""
+    before: Callable[[Cell], None] | None = None
+    """Called when both arms are connected, and before they get power."""
+    homes: Mapping[Side, Vector] = field(default_factory=dict)
+    """Where an arm stands at the start, if not where all do: six joints (rad), gripper (m)."""
+    parks: Mapping[Side, Vector] = field(default_factory=dict)
+    """Park poses of the site."""
     timing: Mapping[str, Any] = field(default_factory=dict)
     """Of the site, where the case needs other than the harness's."""
 

@@ -68,6 +68,13 @@ def lose_a_few(cell: Cell) -> None:
         time.sleep(0.1)
 
 
+def replug(cell: Cell) -> None:
+    """Pull the adapter of the left arm for longer than its silence is waited for, and plug it in again."""
+    cell.left.unplug()
+    cell.watch(1.5)
+    cell.left.unplug(False)
+
+
 def silent(name: str, injected: str, inject: Callable[[Cell], None]) -> Case:
     """Feedback that stops: seen by its age."""
     return Case(
@@ -85,19 +92,20 @@ def refused(
     return Case(name, injected, detector, Reaction.REFUSED, 0.0, Since.FAULT, reads, inject)
 
 
-def reported(name: str, injected: str, words: str, **error: int) -> Case:
+def reported(name: str, injected: str, words: str, detector: str, **error: int) -> Case:
     """An error that the left arm reports."""
     return Case(
-        name, injected, "arm", Reaction.LATCHED, AT_ONCE, Since.FAULT,
+        name, injected, detector, Reaction.LATCHED, AT_ONCE, Since.FAULT,
         f"^left arm: {words}.*; the arms hold", reports(**error),
     )  # fmt: skip
 
 
-def driver_bit(bit: int, name: str, words: str) -> Case:
+def driver_bit(bit: int, name: str, words: str, detector: str = "joint") -> Case:
     """A driver of the left arm sets one of its error bits."""
     # Driver frames come 40 times a second, so such a bit is up to 25 ms old when it comes.
     case = reported(
-        f"driver-{name}", f"driver of joint 2 reports: {words}", f"joint 2: {words}", driver_bits=1 << bit, joint=2
+        f"driver-{name}", f"driver of joint 2 reports: {words}", f"joint 2: {words}", detector,
+        driver_bits=1 << bit, joint=2,
     )  # fmt: skip
     return Case(**{**vars(case), "within": AT_ONCE + 0.025})
 
@@ -125,7 +133,10 @@ KILLED = r"^the {} process \(pid \d+\) was killed by SIGKILL; the arms hold"
 
 ARMS: Final = (
     silent("bus-silent", "nothing comes from the left arm any more", arm(SimulatedPiper.silence)),
-    silent("joint-frame-lost", "0x2A6, one of three joint frames, is lost for good", arm(lambda a: a.mute(0x2A6))),
+    Case(
+        "joint-frame-lost", "0x2A6, one of three joint frames, is lost for good", "feedback", Reaction.LATCHED,
+        WATCHDOG, Since.FEEDBACK, "^left arm: feedback 0x2a6 stopped; the arms hold", arm(lambda a: a.mute(0x2A6)),
+    ),
     unbothered("packets-lost", "five times a single packet of feedback is lost", lose_a_few),
     unbothered("delay-10-ms", "feedback comes 10 ms late", arm(lambda a: a.delay(0.010)), arm(lambda a: a.delay(0.0))),
     unbothered("delay-50-ms", "feedback comes 50 ms late", arm(lambda a: a.delay(0.050)), arm(lambda a: a.delay(0.0))),
@@ -142,26 +153,65 @@ ARMS: Final = (
         lambda cell: cell.ear.command("control", "fail_sends"),
     ),
     driver_bit(0, "undervoltage", "voltage too low"),
-    driver_bit(1, "motor-hot", "motor too hot"),
+    driver_bit(1, "motor-hot", "motor too hot", "temperature"),
     driver_bit(2, "overcurrent", "driver overcurrent"),
-    driver_bit(3, "hot", "driver too hot"),
-    driver_bit(4, "collision", "collision"),
+    driver_bit(3, "hot", "driver too hot", "temperature"),
+    driver_bit(4, "collision", "collision", "collision"),
     driver_bit(5, "error", "driver error"),
-    driver_bit(7, "stall", "stalled"),
-    reported("joint-communication", "error code: joint 3 does not communicate", "joint 3: communication error", code=4),
-    reported("joint-angle-limit", "error code: joint 3 at its angle limit", "joint 3: angle limit", code=1 << 10),
-    reported("arm-collision", "arm status 7: collision", "collision", status=7),
-    reported("arm-brake", "arm status 6: brake not released", "joint brake not released", status=6),
-    reported("arm-too-hot", "arm status 14: main controller too hot", "main controller too hot", status=14),
+    driver_bit(7, "stall", "stalled", "collision"),
+    reported(
+        "joint-communication", "error code: joint 3 does not communicate", "joint 3: communication error", "joint",
+        code=4,
+    ),
+    reported(
+        "joint-angle-limit", "error code: joint 3 at its angle limit", "joint 3: angle limit", "joint", code=1 << 10
+    ),
+    reported("arm-collision", "arm status 7: collision", "collision", "collision", status=7),
+    reported("arm-brake", "arm status 6: brake not released", "joint brake not released", "joint", status=6),
+    reported(
+        "arm-too-hot", "arm status 14: main controller too hot", "main controller too hot", "temperature", status=14
+    ),
     Case(
-        "emergency-stop", "the button of the right arm is pressed", "arm", Reaction.LATCHED, AT_ONCE, Since.FAULT,
+        "emergency-stop", "the button of the right arm is pressed", "estop", Reaction.LATCHED, AT_ONCE, Since.FAULT,
         "^right arm: emergency stop.*; the arms hold", arm(SimulatedPiper.press_estop, "right"),
         hurt="right", obedient=("left",),
     ),
     Case(
-        "teach-mode", "the teach button of the right arm is pressed", "arm", Reaction.LATCHED, AT_ONCE, Since.FAULT,
+        "teach-mode", "the teach button of the right arm is pressed", "teach", Reaction.LATCHED, AT_ONCE, Since.FAULT,
         r"^right arm: teach mode \(the button on the arm\).*; the arms hold",
         arm(lambda a: a.set_teach(True), "right"), hurt="right",
+    ),
+)  # fmt: skip
+
+LEFT_PARK: Final = (0.8, 1.0, -0.9, 0.0, 0.4, 0.0, 0.03)
+RIGHT_PARK: Final = (-0.8, 1.4, -1.3, 0.0, 0.6, 0.0, 0.03)
+
+POWER: Final = (
+    Case(
+        "power-cycle", "the supply of the right arm is switched off and on", "mode or power", Reaction.LATCHED,
+        AT_ONCE + 0.025, Since.FAULT, "^right arm: .*(lost power|standby).*; the arms hold",
+        arm(SimulatedPiper.power_cycle, "right"), hurt="right", obedient=("left",),
+    ),
+    Case(
+        "usb-unplugged", "the CAN adapter of the left arm is pulled", "send", Reaction.LATCHED, WATCHDOG,
+        Since.FEEDBACK, "^left arm: the bus refused 3 commands in a row; check cabling.*; the arms hold",
+        arm(SimulatedPiper.unplug),
+    ),
+    Case(
+        "usb-replugged", "the adapter is pulled for 1.5 s and plugged in again, before the arms get power", "nothing",
+        Reaction.GOES_ON, 0.0, Since.FAULT, r"left arm: its bus was lost and opened anew \(1 x\)",
+        lambda cell: None, before=replug,
+    ),
+    refused(
+        "firmware-limits-corrupted", "the firmware reports -0.1 degrees for both ends of joint 2",
+        arm(lambda a: a.corrupt_limits(2)),
+        "^left arm: joint 2: the firmware reports a range from -0.1 to -0.1 degrees, .*its memory is damaged",
+    ),
+    Case(
+        "arms-swapped", "each arm stands where the other one is parked", "ArmError", Reaction.REFUSED, 0.0, Since.FAULT,
+        "^each arm stands where the other one is parked: the left and the right arm seem to be swapped; check which",
+        lambda cell: None, homes={"left": RIGHT_PARK, "right": LEFT_PARK},
+        parks={"left": LEFT_PARK, "right": RIGHT_PARK},
     ),
 )  # fmt: skip
 
@@ -247,4 +297,4 @@ PROCESSES: Final = (
     ),
 )  # fmt: skip
 
-CASES: Final = (*ARMS, *STARTS, *CAMERAS, *PROCESSES)
+CASES: Final = (*ARMS, *POWER, *STARTS, *CAMERAS, *PROCESSES)

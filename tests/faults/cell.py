@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from gigaedge.robot import CAMERA_ROLES, SIDES, Side
 from gigaedge.site import Site
@@ -55,8 +57,8 @@ Vector = tuple[float, ...]
 class LoggedArm(SimulatedPiper):
     """A simulated arm that notes its motion, its commands and its packets, with times (s, CLOCK_MONOTONIC)."""
 
-    def __init__(self, channel: str) -> None:
-        super().__init__(channel, HOME)
+    def __init__(self, channel: str, home: Vector = HOME) -> None:
+        super().__init__(channel, home)
         self.steps: list[tuple[float, Vector]] = []
         """Joint angles after each period, rad."""
         self.commands: list[tuple[float, Vector]] = []
@@ -86,14 +88,21 @@ class LoggedArm(SimulatedPiper):
 class Cell:
     """One run, from the arms' power switch to the report; a context manager."""
 
-    def __init__(self, timing: Mapping[str, Any] | None = None) -> None:
-        """`timing` is added to the site's section of this name."""
+    def __init__(
+        self,
+        timing: Mapping[str, Any] = MappingProxyType({}),
+        homes: Mapping[Side, Vector] = MappingProxyType({}),
+        parks: Mapping[Side, Vector] = MappingProxyType({}),
+    ) -> None:
+        """`timing` is added to the site's section of this name; see `Case` for the others."""
         self._folder = tempfile.TemporaryDirectory(prefix="gigaedge-faults-")
         self.folder = Path(self._folder.name)
         self.ear = Ear(self.folder)
         self.clock = WallClock(self.folder)
-        self.arms: dict[Side, LoggedArm] = {side: LoggedArm(f"{self.folder.name}-{side}") for side in SIDES}
-        self.data = self._site(timing or {})
+        self.arms: dict[Side, LoggedArm] = {
+            side: LoggedArm(f"{self.folder.name}-{side}", homes.get(side, HOME)) for side in SIDES
+        }
+        self.data = self._site(timing, parks)
         self.site = Site.model_validate(self.data)
         self._process: subprocess.Popen[str] | None = None
 
@@ -210,7 +219,12 @@ class Cell:
         file = self.folder / "report.json"
         return json.loads(file.read_text()) if file.exists() else {}
 
-    def _site(self, timing: Mapping[str, Any]) -> dict[str, Any]:
+    def sent(self, side: Side) -> NDArray[np.float64] | None:
+        """What control sent to an arm, rad, shape (n, 6), unrounded; None: it did not end in order."""
+        file = self.folder / f"sent-{side}.npy"
+        return np.load(file) if file.exists() else None
+
+    def _site(self, timing: Mapping[str, Any], parks: Mapping[Side, Vector]) -> dict[str, Any]:
         return {
             "schema": 1,
             "bundle": "none",
@@ -222,6 +236,7 @@ class Cell:
                     "side": side,
                     "driver": "piper",
                     "can": {"interface": "gigaedge-sim", "channel": arm.channel},
+                    "park": list(parks[side]) if side in parks else None,
                 }
                 for side, arm in self.arms.items()
             ],

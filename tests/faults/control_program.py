@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import can
+import numpy as np
+from numpy.typing import NDArray
 
 from gigaedge_runtime import control
 from gigaedge_runtime.control_process import main
+from gigaedge_runtime.devices.piper import PiperArm
 from gigaedge_runtime.devices.sim_bus import SimBus
 from gigaedge_runtime.states import Machine, Seen, State
 from tests.faults.wires import VARIABLE, Mouth, WallClock
@@ -52,11 +55,31 @@ class Wire:
             raise
 
 
+class Log:
+    """Keeps what the loop sends, unrounded, and writes it when the process ends in order."""
+
+    def __init__(self) -> None:
+        self._send = PiperArm.send
+        self._sent: dict[str, list[NDArray[np.float64]]] = {}
+
+    def send(self, arm: PiperArm, joints: NDArray[np.float64], gripper: float) -> bool:
+        self._sent.setdefault(arm.side, []).append(np.array(joints))
+        return self._send(arm, joints, gripper)
+
+    def write(self, folder: Path) -> None:
+        for side, sent in self._sent.items():
+            np.save(folder / f"sent-{side}.npy", np.array(sent))
+
+
 if __name__ == "__main__":
     WallClock(Path(os.environ[VARIABLE])).install()
     mouth = Mouth("control")
     wire = Wire()
     SimBus.send = lambda bus, message, timeout=None: wire.send(bus, message, timeout)
     control.Machine = ToldMachine
+    log = Log()
+    PiperArm.send = lambda arm, joints, gripper: log.send(arm, joints, gripper)
     mouth.obey({"fail_sends": wire.fail})
-    sys.exit(main())
+    code = main()
+    log.write(Path(os.environ[VARIABLE]))
+    sys.exit(code)

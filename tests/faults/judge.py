@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gigaedge.robot import Side
 from gigaedge.site import LimitsConfig
 from tests.faults.cell import STANDING, Cell, LoggedArm
 
+EXACT = 1.01
+"""Factor; sums of differences of floating-point numbers are not exact."""
 ROUNDED = 4e-5
 """rad; two commands are rounded to 0.001 deg each."""
 STILL = 2e-3
@@ -39,6 +42,8 @@ def violations(cell: Cell, watched: tuple[Side, ...], power_cuts: int = 0) -> It
     limits, period = cell.site.limits, 1.0 / cell.site.timing.control_rate
     for side, arm in cell.arms.items():
         yield from _commanded(side, arm, limits, period)
+        if (sent := cell.sent(side)) is not None:
+            yield from _smooth(side, sent, limits, period)
         if side not in watched:
             continue
         if arm.power_cuts != power_cuts:
@@ -63,3 +68,11 @@ def _commanded(side: Side, arm: LoggedArm, limits: LimitsConfig, period: float) 
     fastest = float(np.abs(np.diff(commands, axis=0)).max(initial=0.0))
     if fastest > limits.velocity * period * 1.001 + ROUNDED:
         yield f"the {side} arm was commanded {fastest / period:.2f} rad/s, more than {limits.velocity:g}"
+
+
+def _smooth(side: Side, sent: NDArray[np.float64], limits: LimitsConfig, period: float) -> Iterator[str]:
+    """Acceleration and jerk of the sent commands, from one to the next."""
+    for order, what, limit in ((2, "an acceleration", limits.acceleration), (3, "a jerk", limits.jerk)):
+        largest = float(np.abs(np.diff(sent, order, axis=0)).max(initial=0.0)) / period**order
+        if largest > limit * EXACT:
+            yield f"the {side} arm was sent {what} of {largest:.1f}, more than {limit:g}"

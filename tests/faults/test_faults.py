@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gigaedge.site import LimitsConfig
@@ -99,6 +100,17 @@ class TestJudge:
     def test_a_command_beyond_a_limit(self, arm: LoggedArm) -> None:
         arm.commands = [(0.0, (2.62, *arm.joints[1:]))]
         assert self.problems(arm) == ["the left arm was commanded beyond its position limits"]
+
+    def test_commands_that_jerk(self) -> None:
+        limits, period = LimitsConfig(), 0.005
+        times = period * np.arange(5)[:, None]
+        smooth = np.tile(0.2 + 0.9 * limits.jerk * times**3 / 6, 6)
+        assert list(judge._smooth("left", smooth, limits, period)) == []
+        assert len(list(judge._smooth("left", 1.2 * smooth, limits, period))) == 1
+        bent = np.tile(0.2 + 1.1 * limits.acceleration * times**2 / 2, 6)
+        assert list(judge._smooth("left", bent, limits, period)) == [
+            "the left arm was sent an acceleration of 5.5, more than 5"
+        ]
 
     def test_an_arm_that_goes_on(self, arm: LoggedArm) -> None:
         arm.steps = [(t, (0.5 * t, *q[1:])) for t, q in arm.steps]
