@@ -57,6 +57,8 @@ class Case:
     lasts: float = 0.8
     """s; how long the fault is left in once it has been reacted to, or at all where the run goes on."""
     exit_code: int = 3
+    record: bool = False
+    """The run writes a flight record."""
     hurt: Side = "left"
     """The arm that a fault of an arm is put into."""
     obedient: tuple[Side, ...] = SIDES

@@ -287,6 +287,11 @@ PROCESSES: Final = (
         r"^the control process \(pid \d+\) hangs: no sign of life for 2 s; the arms hold their last target$",
         signalled("control", signal.SIGSTOP),
     ),
+    Case(
+        "disk-full", "no space is left for the flight record", "recorder", Reaction.GOES_ON, 0.0, Since.FAULT,
+        "recording stopped: .*run.*mcap: No space left on device",
+        lambda cell: cell.ear.command("recorder", "fill"), record=True,
+    ),
     unbothered(
         "clock-forward", "the system clock jumps an hour ahead, a hundred times",
         stepped(HOUR), reads=SOME_STAMPS,

@@ -136,11 +136,13 @@ class Cell:
         self.ear.close()
         self._folder.cleanup()
 
-    def start(self) -> None:
-        """Call `gigaedge run`."""
+    def start(self, *, record: bool = False) -> None:
+        """Call `gigaedge run`, with a flight record if asked for."""
         site = self.folder / "site.yaml"
         site.write_text(yaml.safe_dump(self.data))
         command = [sys.executable, "-m", "tests.faults.supervisor", "run", str(site)]
+        if record:
+            command += ["--record", str(self.folder / "run.mcap")]
         environment = {
             VARIABLE: str(self.folder),
             "PYTHONPATH": str(ROOT),

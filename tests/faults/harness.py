@@ -66,7 +66,7 @@ class _Trial:
             case.inject(cell)
             cell.start()
         else:
-            cell.start()
+            cell.start(record=case.record)
             self._hurt_while_moving()
         code = cell.end()
         self._report = cell.report()
@@ -212,6 +212,8 @@ class _Trial:
             return str(self._report.get("ended_by"))
         if control.get("fault_code"):
             return str(control["fault_code"])
+        if (self._report.get("recording") or {}).get("stopped"):
+            return "recorder"
         if self._cell.heard("failed"):
             return "supervisor"
         # A picture or two may be refused in any run, when a process of this computer had to wait.
@@ -236,6 +238,8 @@ class _Trial:
             lost.append("the chunk in work")
         elif odd := policy.get("odd_frames", {}).get("out_of_order"):
             lost.append(f"{odd} frames")
+        if (self._report.get("recording") or {}).get("stopped"):
+            lost.append("the flight record from then on")
         return ", ".join(lost) or "nothing"
 
     def _line(self) -> str:

@@ -40,6 +40,7 @@ class Ramp:
     actions: NDArray[np.float32]
     rate_hz: float = RATE
     timings: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Misbehaving:

@@ -13,7 +13,9 @@ from gigaedge_runtime.report import RunReport
 from tests.faults.wires import Mouth
 
 PROGRAMS = run.Programs(
-    control=python_module("tests.faults.control_program"), policy=python_module("tests.faults.policy_program")
+    control=python_module("tests.faults.control_program"),
+    policy=python_module("tests.faults.policy_program"),
+    recorder=python_module("tests.faults.recorder_program"),
 )
 
 mouth = Mouth("supervisor")
