@@ -21,6 +21,8 @@ BANDS: Final = {
     "approach": "#e0a800",
     "running": "#2f9e44",
     "hold": "#8a6fd1",
+    "parking": "#d6336c",
+    "parked": "#5c940d",
     "stopped": "#1098ad",
     "fault": "#e03131",
 }

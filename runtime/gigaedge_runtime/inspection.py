@@ -17,7 +17,6 @@ from gigaedge_runtime.devices.piper import PiperArm
 from gigaedge_runtime.devices.piper_report import ArmReport
 from gigaedge_runtime.hosting import simulated_arms
 from gigaedge_runtime.latch import Latch, latchable, read_latch
-from gigaedge_runtime.preflight import commanded_limits
 
 LOOKING = 0.5
 """s between two looks, for rates and movement."""
@@ -81,7 +80,7 @@ class Viewer:
             limits=limits,
             disagreements=()
             if limits is None
-            else tuple(compare_with_firmware(commanded_limits(self._site.limits), limits)),
+            else tuple(compare_with_firmware(self._site.limits.joints, limits)),
             latch=read_latch(config),
         )
 

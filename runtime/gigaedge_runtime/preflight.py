@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from gigaedge.errors import ArmError
-from gigaedge.profiles import PROFILES, FirmwareLimits, JointLimits, compare_with_firmware
-from gigaedge.robot import JOINTS, Side
+from gigaedge.profiles import FirmwareLimits, compare_with_firmware
+from gigaedge.robot import Side
 from gigaedge.site import LimitsConfig
 from gigaedge_runtime.children import wait_until
 from gigaedge_runtime.devices.piper_report import ANSWER_TIMEOUT, firmware_notice
@@ -26,17 +26,6 @@ class Answering(Protocol):
         """The limits that the arm keeps itself; None when it does not answer within a second."""
 
 
-def commanded_limits(limits: LimitsConfig) -> JointLimits:
-    """The bounds within which a site's arms are commanded, as the firmware counts them."""
-    acceleration = min(limits.acceleration, PROFILES["piper"].acceleration)
-    return JointLimits(
-        position_min=limits.position_min,
-        position_max=limits.position_max,
-        velocity=(limits.velocity,) * JOINTS,
-        acceleration=(acceleration,) * JOINTS,
-    )
-
-
 def check_firmware(arms: Iterable[Answering], limits: LimitsConfig, *, refuse: bool) -> list[str]:
     """What a person should know of the firmware of the arms, one line each; blocks two seconds at most per arm.
 
@@ -44,7 +33,7 @@ def check_firmware(arms: Iterable[Answering], limits: LimitsConfig, *, refuse: b
     would not do what it is told. An arm that does not answer is a notice only: firmware that does not know the
     question is no worse than before, and what it is told stays within our own limits.
     """
-    ours, notices = commanded_limits(limits), []
+    ours, notices = limits.joints, []
     for arm in arms:
         theirs = arm.firmware_limits()
         problems = [] if theirs is None else compare_with_firmware(ours, theirs)

@@ -107,7 +107,7 @@ def replay_limits(flight: FlightRecord, site: Site, advance: Progress = lambda c
     first_time = None
     largest = np.zeros(ROBOT_DIM)
     commanded = np.zeros(ROBOT_DIM, dtype=bool)
-    free = site.limits.model_copy(update={"tracking_error": np.inf})
+    free = site.limits.model_copy(update={"tracking_error": np.inf, "lead": None})
     site = site.model_copy(update={"limits": free})
     with (
         replayed_loop(flight.site, dry_run=flight.dry_run) as same,

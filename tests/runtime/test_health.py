@@ -111,9 +111,10 @@ def test_stop_and_teach_are_seen_within_a_feedback_period_and_a_tick(
         took.append(1e3 * seconds)
         sim.set_teach(False)
         sim.release_estop()
-        deadline = time.monotonic() + 5.0
-        while pair.arms["right"].read().code is code and time.monotonic() < deadline:
-            time.sleep(0.005)
+        # A fault ends a run; the next one opens the arms anew.
+        for arm in pair.arms.values():
+            arm.close()
+            arm.connect()
     with capsys.disabled():
         print(
             f"\n{code.name.lower()} latched after ms: {', '.join(f'{value:.1f}' for value in sorted(took))}"
