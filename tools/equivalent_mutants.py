@@ -4,4 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-EQUIVALENT: Final[dict[str, str]] = {}
+EQUIVALENT: Final[dict[str, str]] = {
+    "stopping: return np.where(time >= self.durations, self.end, path) [GtE -> Gt]": (
+        "at that very time, path is the end, too"
+    ),
+}
