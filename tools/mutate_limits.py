@@ -133,6 +133,8 @@ def prepared(module: str) -> ast.Module:
             node.returns = None
             for argument in node.args.args:
                 argument.annotation = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
     return tree
 
 

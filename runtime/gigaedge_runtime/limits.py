@@ -124,8 +124,7 @@ class Limiter:
         self._fixed = limits.lower == limits.upper
         self._motion = np.zeros((3, ROBOT_DIM))
         self._motion[0] = np.nan
-        self._stop = self._stop_from(self._motion)
-        self._elapsed = 0.0
+        self._take(self._motion, self._stop_from(self._motion))
         self._still = True
 
     @property
