@@ -82,7 +82,15 @@ def source(module: str) -> str:
 
 def changes(tree: ast.AST) -> Iterator[tuple[ast.AST, str, str, Any]]:
     """Every change: node, what it is in words, attribute to set, its new value."""
+    decorators = {
+        id(part)
+        for node in ast.walk(tree)
+        for outer in getattr(node, "decorator_list", ())
+        for part in ast.walk(outer)
+    }
     for node in ast.walk(tree):
+        if id(node) in decorators:
+            continue
         if isinstance(node, ast.Compare):
             for table in (COMPARE, OPPOSITE):
                 if (new := table.get(type(node.ops[0]))) is not None:
@@ -118,13 +126,15 @@ def changes(tree: ast.AST) -> Iterator[tuple[ast.AST, str, str, Any]]:
 
 
 def prepared(module: str) -> ast.Module:
-    """The syntax tree without what no test can see: annotations and docstrings."""
+    """The syntax tree without annotations, which no test can see."""
     tree = ast.parse(source(module))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             node.returns = None
             for argument in node.args.args:
                 argument.annotation = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
     return tree
 
 

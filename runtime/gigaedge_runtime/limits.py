@@ -124,8 +124,7 @@ class Limiter:
         self._fixed = limits.lower == limits.upper
         self._motion = np.zeros((3, ROBOT_DIM))
         self._motion[0] = np.nan
-        self._stop = self._stop_from(self._motion)
-        self._elapsed = 0.0
+        self._take(self._motion, self._stop_from(self._motion))
         self._still = True
 
     @property
@@ -172,8 +171,7 @@ class Limiter:
         Raises:
             InputError: no pose yet, or a target that holds NaN or infinity; nothing was changed.
         """
-        _check_finite(self._motion[0], "commanded pose")
-        _check_finite(target, "target")
+        self._check(target)
         _check_finite(velocity, "target's velocity")
         _check_finite(acceleration, "target's acceleration")
         if not np.isfinite(measured).all():
@@ -197,8 +195,7 @@ class Limiter:
 
         Arguments and errors are those of `track`; a target that moves is planned for anew each time.
         """
-        _check_finite(self._motion[0], "commanded pose")
-        _check_finite(target, "target")
+        self._check(target)
         if not np.isfinite(measured).all():
             return self.decelerate()
         motion = self._journey.step(self._motion, self._aim(target, measured))
@@ -215,6 +212,10 @@ class Limiter:
         self._keep_in_range(motion)
         self._move(motion)
         return Command(self._motion[0])
+
+    def _check(self, target: Array) -> None:
+        _check_finite(self._motion[0], "commanded pose")
+        _check_finite(target, "target")
 
     def _aim(self, target: Array, measured: Array) -> Array:
         """The target within range and, of that, within `lead` of the measured pose."""
@@ -265,15 +266,14 @@ class Limiter:
         straight = self._motion[0] + period * (velocity + period * (acceleration / 2 + gained / 6))
         # What is left of a Ruckig step, whose jerk may change within the tick, once the mean jerk is accounted for.
         bend = limits.jerk * period**3
-        good: Bools = np.abs(gained) <= limits.jerk * period * (1 + SLACK) + SLACK
-        good &= np.abs(motion[0] - straight) <= bend + SLACK
+        good: Bools = np.abs(gained) <= limits.jerk * period * (1 + SLACK)
+        good &= np.abs(motion[0] - straight) <= bend
         good &= np.abs(motion[2]) <= limits.acceleration * (1 + SLACK)
         # Fastest where the acceleration passes through zero, within the tick or, at the latest, when it is led there.
         turns = acceleration * motion[2] < 0
-        peak = velocity - np.where(
-            turns, period * acceleration * acceleration / np.where(turns, 2 * gained, 1.0), 0.0
-        )
-        most = np.maximum(np.abs(peak), np.abs(coasting(motion, limits.jerk)))
+        rise = np.zeros_like(velocity)
+        np.divide(period * acceleration * acceleration, -2 * gained, out=rise, where=turns)
+        most = np.maximum(np.abs(velocity + rise), np.abs(coasting(motion, limits.jerk)))
         good &= most <= limits.velocity * (1 + SLACK)
         return good
 

@@ -64,8 +64,9 @@ class Stop:
         turns = velocity * self._jerk > 0
         if turns.any():
             pull = np.abs(acceleration)
-            root = np.sqrt(np.maximum(pull * pull - 2 * np.abs(self._jerk * velocity), 0.0))
-            time = np.where(turns, 2 * np.abs(velocity) / np.where(turns, pull + root, 1.0), 0.0)
+            root = np.sqrt(np.maximum(pull * pull - 2 * self._jerk * velocity, 0.0))
+            time = np.zeros_like(pull)
+            np.divide(2 * np.abs(velocity), pull + root, out=time, where=turns)
             turn = advance(self._begin, self._jerk, time)[0]
             low, high = np.minimum(low, turn), np.maximum(high, turn)
         return low, high

@@ -96,10 +96,11 @@ def _segments(start: Array, along: Array, other: Array, across: Array) -> Array:
     between = start - other
     aa, bb = _dot(along, along), _dot(across, across)
     ab, ar, br = _dot(along, across), _dot(along, between), _dot(across, between)
+    spread = aa * bb - ab * ab
     # Zero for parallel lines, where any s will do.
-    spread = np.maximum(aa * bb - ab * ab, 0.0)
-    parallel = spread <= 1e-12 * aa * bb
-    s = np.where(parallel, 0.0, np.clip((ab * br - ar * bb) / np.where(parallel, 1.0, spread), 0.0, 1.0))
+    s = np.zeros_like(spread)
+    np.divide(ab * br - ar * bb, spread, out=s, where=spread > 1e-12 * aa * bb)
+    s = np.clip(s, 0.0, 1.0)
     t = np.clip((ab * s + br) / bb, 0.0, 1.0)
     s = np.clip((ab * t - ar) / aa, 0.0, 1.0)
     gap = between + s[..., np.newaxis] * along - t[..., np.newaxis] * across

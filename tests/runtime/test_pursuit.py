@@ -79,6 +79,11 @@ def test_a_long_way_is_taken_at_nearly_all_the_speed_and_none_more(jerk: float) 
     assert -A <= motions[:, 2].min() < -0.35 * A
 
 
+def test_a_tick_that_is_long_for_the_jerk_leaves_half_the_speed() -> None:
+    motions, _ = follow(pursuit(velocity=0.05, jerk=500.0, period=0.02), still(1.0), 100, period=0.02)
+    assert motions[:, 1].max() == pytest.approx(0.025, rel=1e-3)
+
+
 @pytest.mark.parametrize("way", [-1, 1])
 def test_the_end_of_the_range_is_braked_for_whatever_the_feed_forward(way: int) -> None:
     motions, _ = follow(pursuit(), lambda _: (way * 3.0, way * 1.0, way * 5.0), 800)
@@ -96,12 +101,19 @@ def test_outside_its_range_it_only_comes_in(way: int) -> None:
     assert way * motions[-1, 0] == pytest.approx(3.0, abs=1e-3)
 
 
-def bound(**aim: float) -> tuple[bool, bool, bool]:
+def bound(jerk: float = J, period: float = PERIOD, **aim: float) -> tuple[bool, bool, bool]:
     """Which limits a target, 0 where unsaid, is held back by, from rest at 0: velocity, acceleration, jerk."""
     target = (np.array([aim.get(key, 0.0)]) for key in ("position", "velocity", "acceleration"))
-    proposal = pursuit().step(np.zeros((3, 1)), *target)
+    proposal = pursuit(jerk=jerk, period=period).step(np.zeros((3, 1)), *target)
     masks = (proposal.velocity_bound, proposal.acceleration_bound, proposal.jerk_bound)
     return bool(masks[0][0]), bool(masks[1][0]), bool(masks[2][0])
+
+
+def test_the_gain_is_the_quickest_that_the_period_bears() -> None:
+    # 80 / s, and with a period of 20 ms 20 / s, times 2.5 rad/s^2 just take up the jerk.
+    for period, jerk in ((0.002, 200.0), (0.005, 200.0), (0.02, 50.0)):
+        assert bound(jerk, period, acceleration=2.499) == (False, False, False)
+        assert bound(jerk, period, acceleration=2.501) == (False, False, True)
 
 
 def test_it_says_which_limit_held_it_back() -> None:
@@ -117,3 +129,17 @@ def test_it_says_which_limit_held_it_back() -> None:
     assert bound(velocity=V) == (False, True, True)
     assert bound(velocity=V + 2e-6) == (True, True, True)
     assert bound(velocity=-V - 2e-6) == (True, True, True)
+
+
+@pytest.mark.parametrize("headroom", [-0.7, -1e-4, 0.0, 1e-6, 1e-3, 0.05, 1.0])
+def test_the_steepest_acceleration_uses_up_the_headroom(headroom: float) -> None:
+    (a,) = pursuit()._steepest(np.array([headroom]))
+    assert a * abs(a) / (2 * J) + a * PERIOD / 2 == pytest.approx(headroom, rel=1e-9)
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-4, 0.01, 0.5, 3.0])
+@pytest.mark.parametrize("jerk", [20.0, 200.0])
+def test_the_braked_speed_ends_after_the_distance(distance: float, jerk: float) -> None:
+    """At half of the acceleration and half of the jerk: v^2 / a, and v a / 2j for its ramp."""
+    (speed,) = pursuit(jerk=jerk)._braked(np.array([distance]))
+    assert speed**2 / A + speed * A / (2 * jerk) == pytest.approx(distance, rel=1e-9, abs=1e-15)

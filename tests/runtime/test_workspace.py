@@ -40,6 +40,7 @@ def test_of_a_site() -> None:
     assert one.low.tolist() == [[-np.inf] * 3, [-0.1, -0.2, -0.3]]
     assert one.high.tolist() == [[np.inf] * 3, [0.4, 0.5, 0.6]]
     assert (one.dh_is_offset, one.clearance, one.base) == (0, 0.0, None)
+    assert (WIDE.dh_is_offset, WIDE.clearance, WIDE.base) == (1, 0.0, None)
     left, right = {"x": 1.0, "y": 2.0, "z": 3.0, "yaw": 4.0}, {"y": -1.0}
     both = Workspace.of(site({"base": left}, {"base": right}, clearance=0.2))
     assert both is not None
