@@ -43,14 +43,10 @@ def guidance_strengths(sigmas: NDArray[np.float32]) -> NDArray[np.float32]:
 
     whose own estimate of the data lies the share sigma * w * W of the way from the network's to the previous chunk.
 
-    Real-time chunking (Black, Galliker and Levine, arXiv 2506.07339, equation 2 with tau = 1 - sigma) has
-    w = (tau^2 + sigma^2) / (tau * sigma): for a network whose estimate follows x with the Jacobian of the true flow.
-    The Jacobian is left out here, as a forward-only graph must, and near pure noise the same w would draw the
-    estimate far beyond the previous chunk. 1 / sigma draws it exactly there, and is the bound: the weighted average
-    of two chunks at most, whatever the number of steps.
+    1 / sigma puts it exactly at the weighted average of the two, whatever the number of steps; with W = 1 the chunk
+    ends where the one before was. Real-time chunking (Black, Galliker and Levine, arXiv 2506.07339) has
+    ((1 - sigma)^2 + sigma^2) / (sigma * (1 - sigma)), bounded by 5, times the Jacobian of the estimate. A forward-only
+    graph has no Jacobian, and without it that strength draws the estimate far beyond the previous chunk near pure noise
+    and short of it at the end; docs/decisions/0009 has figures.
     """
-    sigma = sigmas[:-1].astype(np.float64)
-    tau = 1 - sigma
-    with np.errstate(divide="ignore"):
-        optimal = (tau**2 + sigma**2) / (tau * sigma)
-    return np.minimum(optimal, 1 / sigma).astype(np.float32)
+    return np.reciprocal(sigmas[:-1])

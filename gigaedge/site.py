@@ -264,7 +264,7 @@ _USED_BY: dict[str, tuple[Handover, ...]] = {
 
 
 class ExecutionConfig(_Strict):
-    """How one chunk hands over to the next; docs/decisions/0008 has the figures. `timing.replan_after` says when."""
+    """How one chunk hands over to the next; docs/decisions/0009 has the figures. `timing.replan_after` says when."""
 
     handover: Handover = "rtc"
     """`rtc`: the sampler continues the chunk before (real-time chunking), and what is left of the step is faded out.
@@ -273,8 +273,8 @@ class ExecutionConfig(_Strict):
     crossfade: float = Field(0.15, ge=0.0, le=1.0)
     """s of a fade; 0: at once. In an ensemble, how long a chunk takes to come and to go."""
     guidance: float = Field(100.0, gt=0.0, le=1000.0)
-    """Bound of the strength with which a sampler step is drawn to the chunk before (`rtc`). The paper has 5; the
-    strength never exceeds 1 / noise level, which is 41 in the last of ten steps, so 100 is no bound."""
+    """Bound of the strength with which a sampler step is drawn to the chunk before (`rtc`). The strength is
+    1 / noise level, at most 41 in upstream's schedules: 100 is no bound, and less lets the chunk depart sooner."""
     ensemble_decay: float = Field(0.1, ge=0.0, le=10.0)
     """m of the weights exp(-m * i), i = 0 for the oldest chunk: the larger, the more the older ones count."""
 

@@ -24,6 +24,7 @@ import typer
 from numpy.typing import NDArray
 
 from gigaedge.cli.observations import read_observation
+from gigaedge.errors import InputError
 from gigaedge.files import write_text
 from gigaedge.lerobot import Dataset, Episode
 from gigaedge.robot import CAMERA_ROLES
@@ -87,7 +88,10 @@ def main(
 
 
 def _measure(policy: Policy, scene: Scene, timing: Timing) -> dict[str, Any]:
-    offs, ons, changes = zip(*recorded(policy, scene, ExecutionConfig().guidance, timing), strict=True)
+    pairs = list(recorded(policy, scene, ExecutionConfig().guidance, timing))
+    if not pairs:
+        raise InputError(f"{scene.name}: {scene.duration:.1f} s hold no hand-over; choose a smaller --replan")
+    offs, ons, changes = zip(*pairs, strict=True)
     part: dict[str, Any] = {"pairs": len(offs), "changed rms rad": float(np.mean(changes))}
     for name, jumps in (("off", offs), ("on", ons)):
         for column, unit in enumerate(("rad", "rad/s", "rad/s2")):

@@ -143,6 +143,9 @@ def print_run(report: RunReport) -> None:
     if stages:
         rows = [[name, *_milliseconds(spread)] for name, spread in stages.items()]
         print_table("Latency, ms", ["stage", "count", "p50", "p99", "p99.9", "max"], rows)
+    if report.control is not None and report.control.seam.position.count:
+        rows = [[name, *_in_units(spread, unit)] for name, spread, unit in _seam(report.control)]
+        print_table("Hand-overs between chunks", ["", "count", "p50", "p99", "p99.9", "max"], rows)
     if report.control is not None:
         print_table(
             "Joints (rad) and grippers (m)",
@@ -188,6 +191,20 @@ def _recording(recording: RecordingReport) -> str:
     return ", ".join([recording.file, f"{recording.ticks} ticks, {recording.chunks} chunks", *dropped])
 
 
+def _seam(control: ControlReport) -> list[tuple[str, Spread, float]]:
+    """What is shown of the seams: name, values, and how many of the shown unit make one of theirs."""
+    seam = control.seam
+    found = [
+        ("jump, mrad", seam.position, 1e3),
+        ("jump of velocity, mrad/s", seam.velocity, 1e3),
+        ("jump of acceleration, rad/s2", seam.acceleration, 1.0),
+        ("after the observation, ms", seam.delay, 1e3),
+    ]
+    if seam.planned_delay.count:
+        found += [("expected by rtc, ms", seam.planned_delay, 1e3), ("later than that, ms", seam.late, 1e3)]
+    return found
+
+
 def _joints(control: ControlReport) -> list[list[str]]:
     return [
         [
@@ -202,8 +219,12 @@ def _joints(control: ControlReport) -> list[list[str]]:
 
 
 def _milliseconds(spread: Spread) -> list[str]:
+    return _in_units(spread, 1e3)
+
+
+def _in_units(spread: Spread, unit: float) -> list[str]:
     values = (spread.p50, spread.p99, spread.p999, spread.max)
-    return [str(spread.count), *(f"{value * 1e3:.2f}" for value in values)]
+    return [str(spread.count), *(f"{value * unit:.2f}" for value in values)]
 
 
 def parse_duration(text: str) -> float:

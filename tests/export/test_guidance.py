@@ -48,12 +48,10 @@ def before(policy: Policy, seen: Observation) -> NDArray[np.float32]:
     return policy.chunk(Observation(seen.composite, seen.state, noise)).actions
 
 
-@pytest.mark.parametrize(
-    ("solver", "steps", "left"), [("euler", 10, 3e-3), ("euler", 4, 3e-3), ("multistep", 4, 3e-2)]
-)
+@pytest.mark.parametrize(("solver", "steps"), [("euler", 10), ("euler", 4), ("multistep", 4)])
 @pytest.mark.parametrize("layout", ["split", "single"])
 def test_full_weight_gives_the_chunk_before(
-    exported: Callable[..., Path], golden: Path, layout: str, solver: str, steps: int, left: float
+    exported: Callable[..., Path], golden: Path, layout: str, solver: str, steps: int
 ) -> None:
     """The sign conventions, re-anchoring and scaling in one: wherever one is wrong, this is far away."""
     policy = Policy.load(exported(golden.name, layout=layout), steps=steps, solver=solver)  # type: ignore[arg-type]
@@ -61,11 +59,12 @@ def test_full_weight_gives_the_chunk_before(
     previous = before(policy, seen)
     free = policy.chunk(seen).actions
     guided = policy.chunk(seen, guidance=Guidance(previous, np.ones(48, np.float32), UNBOUND)).actions
-    assert np.abs(guided - previous).max() < left * np.abs(free - previous).max()
+    assert np.abs(free - previous).max() > 1.0
+    np.testing.assert_allclose(guided, previous, rtol=0, atol=1e-4)
     # The state moves on, the chunk before does not: its absolute targets are what counts, of joints and grippers.
     moved = Observation(seen.composite, seen.state + np.float32(0.05), seen.noise)
     guided = policy.chunk(moved, guidance=Guidance(previous, np.ones(48, np.float32), UNBOUND)).actions
-    assert np.abs(guided - previous).max() < 2 * left * np.abs(free - previous).max()
+    np.testing.assert_allclose(guided, previous, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", ["split", "single"])
@@ -96,7 +95,7 @@ def test_the_frozen_part_is_followed_and_the_rest_goes_its_own_way(
     previous, free = before(policy, seen), policy.chunk(seen).actions
     guided = policy.chunk(seen, guidance=Guidance(previous, soft_mask(48, 8, 30), UNBOUND)).actions
     distance = np.abs(guided - previous).mean(axis=1) / np.abs(free - previous).mean(axis=1)
-    assert distance[:8].max() < 0.01
+    assert distance[:8].max() < 1e-4
     assert distance[8] < distance[20] < distance[29]
     assert distance[30:].min() > 0.3, "no weight: near the chunk that was free"
 
@@ -176,8 +175,8 @@ def test_lowered_graphs_are_guided_in_fp32_and_bear_dimensions_that_never_move(
         guided = policy.chunk(seen, guidance=Guidance(previous, weight, UNBOUND), intermediate=True)
         assert all(np.isfinite(value).all() for value in guided.intermediate.values())
         assert np.abs(guided.intermediate["trajectory"]).max() < 2 * GUIDANCE_REACH
-        left = np.abs(guided.actions - previous)[:, :7].max()
-        assert left < 0.01 * np.abs(free.actions - previous)[:, :7].max()
+        np.testing.assert_allclose(guided.actions[:, :7], previous[:, :7], atol=1e-4)
+        assert np.abs(free.actions - previous)[:, :7].max() > 1e-3
         np.testing.assert_allclose(guided.actions[:, 7:], free.actions[:, 7:], atol=1e-6)
         zero = policy.chunk(seen, guidance=Guidance(previous, 0 * weight, UNBOUND), intermediate=True)
         assert zero.actions.tobytes() == free.actions.tobytes()
@@ -192,20 +191,14 @@ def test_the_step_graph_names_its_inputs(exported: Callable[..., Path], golden: 
     assert [inputs[name].shape for name in ("previous", "weight", "guidance")] == [(48, 14), (48,), (1,)]
 
 
-def test_strengths_draw_to_the_chunk_before_and_never_beyond() -> None:
-    """The paper's optimum where it is the smaller, else what replaces the estimate."""
-    sigmas = np.array([1.0, 0.75, 0.5, 0.25, 0.0244, 0.0], np.float32)
-    strengths = guidance_strengths(sigmas)
-    np.testing.assert_allclose(strengths[:3], [1.0, 1 / 0.75, 2.0], rtol=1e-6)
-    np.testing.assert_allclose(strengths[3], (0.75**2 + 0.25**2) / (0.75 * 0.25), rtol=1e-6)
-    shares = strengths * sigmas[:-1]
-    assert ((shares > 0.8) & (shares <= 1.0)).all()
+def test_the_strength_replaces_the_estimate_whatever_the_schedule() -> None:
     for steps in range(1, 30):
         for solver in ("euler", "multistep"):
-            levels = schedule(steps, 5.0, "bf16", solver).sigmas  # type: ignore[arg-type]
-            shares = guidance_strengths(levels) * levels[:-1]
-            assert np.isfinite(shares).all()
-            assert (shares <= 1 + 1e-6).all()
+            found = schedule(steps, 5.0, "bf16", solver)  # type: ignore[arg-type]
+            sigmas, strengths = found.guidance.T
+            np.testing.assert_array_equal(sigmas, found.sigmas[:-1])
+            np.testing.assert_array_equal(strengths, guidance_strengths(found.sigmas))
+            np.testing.assert_allclose(sigmas * strengths, 1.0, rtol=1e-6)
 
 
 def test_a_bundle_without_the_inputs_still_loads_and_says_what_to_do(
