@@ -26,7 +26,8 @@ def simulated_arms(site: Site) -> Iterator[Site]:
                 simulated.start()
                 stack.callback(simulated.stop)
                 can = CanConfig(interface="gigaedge-sim", channel=channel)
-                arms.append(ArmConfig(side=arm.side, driver="piper", can=can, park=arm.park))
+                # All else stays: where the arm stands and what it must stay within hold for simulated ones, too.
+                arms.append(arm.model_copy(update={"driver": "piper", "can": can}))
             else:
                 arms.append(arm)
         yield site.model_copy(update={"arms": tuple(arms)})
