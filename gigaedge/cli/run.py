@@ -114,7 +114,8 @@ def run_with_progress(
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
     with needs("robot,cpu"):
-        from gigaedge_runtime.run import Progress, run_site
+        from gigaedge_runtime.run import run_site
+        from gigaedge_runtime.supervisor import Progress
 
     columns = (BarColumn(bar_width=24), TextColumn("{task.description}"), TimeElapsedColumn())
     with draw_bar(columns, quiet) as bar:

@@ -10,9 +10,10 @@ from gigaedge.site import Site
 from gigaedge_runtime import run
 from gigaedge_runtime.children import python_module
 from gigaedge_runtime.report import RunReport
+from gigaedge_runtime.supervisor import Programs, Progress
 from tests.faults.wires import Mouth
 
-PROGRAMS = run.Programs(
+PROGRAMS = Programs(
     control=python_module("tests.faults.control_program"),
     policy=python_module("tests.faults.policy_program"),
     recorder=python_module("tests.faults.recorder_program"),
@@ -25,7 +26,7 @@ run_site = run.run_site
 def run_site_and_tell(site: Site, **options: Any) -> RunReport:
     """`run_site` with other programs; tells progress as a person sees it, and a failed end."""
 
-    def look(progress: run.Progress) -> None:
+    def look(progress: Progress) -> None:
         mouth.tell("progress", text=str(progress))
 
     try:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from gigaedge.site import load_site
 from gigaedge_runtime.children import Child
-from gigaedge_runtime.run import Programs, run_site
+from gigaedge_runtime.run import run_site
+from gigaedge_runtime.supervisor import Programs
 
 started = Child.__init__
 

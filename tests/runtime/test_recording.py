@@ -17,7 +17,8 @@ from gigaedge_runtime.flight_reader import FlightRecord
 from gigaedge_runtime.recording import partial_path
 from gigaedge_runtime.replay import replay_control
 from gigaedge_runtime.report import RunReport
-from gigaedge_runtime.run import Programs, Progress, run_site
+from gigaedge_runtime.run import run_site
+from gigaedge_runtime.supervisor import Programs, Progress
 
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_policy.py")), "ramp")
 

@@ -33,8 +33,9 @@ from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 from gigaedge_runtime.latch import clear_latch, read_latch
 from gigaedge_runtime.mailbox import ControlStatus, Order, PlannerStatus
 from gigaedge_runtime.report import RunReport
-from gigaedge_runtime.run import Programs, Progress, attend_arms, run_site
+from gigaedge_runtime.run import attend_arms, run_site
 from gigaedge_runtime.states import State
+from gigaedge_runtime.supervisor import Programs, Progress
 
 HERE = Path(__file__).parent
 HOME = (-2.0, 1.2, -1.0, 0.0, 0.5, 0.0, 0.03)
