@@ -138,7 +138,7 @@ def _loop(flight: FlightRecord, story: Story) -> str:
     axes.plot(times, 1e3 * values[:, 1], color=SENT, lw=0.9, label="work")
     axes.axhline(1e3 / flight.site.timing.control_rate, color=MEASURED, lw=0.8, ls=":")
     _shade(axes, story)
-    axes.set(xlabel="time (s)", ylabel="ms", ylim=(0, None))
+    axes.set(xlabel="time (s)", ylabel="ms", yscale="log")
     axes.legend(frameon=False, loc="upper right", ncols=2)
     longest = 1e3 * _largest(values[:, 0])
     return figure(
