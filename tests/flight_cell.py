@@ -194,7 +194,7 @@ class FlightCell:
         assert self.state is State.APPROACH
         self.arms["left"].refuse = 1
         self.publish(START - 0.3)
-        self.run(1.2)
+        self.run(1.5)
         assert self.state is State.RUNNING
         self.tap.event(Level.INFO, "nearly there")
         self.publish(START - 0.3, slope=0.5)

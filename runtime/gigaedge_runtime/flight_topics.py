@@ -97,6 +97,7 @@ SCHEMAS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
             observed=_said("number", "when its pictures were taken, s on CLOCK_MONOTONIC"),
             rate=_said("number", "actions per second"),
             count=_said("integer", "how many actions"),
+            delay=_said("number", "expected from its pictures to its hand-over, s; 0: it continues no other"),
             actions={"type": "array", "items": {"type": "array", "items": _NUMBER}},
         ),
     ),

@@ -107,7 +107,8 @@ def replay_limits(flight: FlightRecord, site: Site, advance: Progress = lambda c
     first_time = None
     largest = np.zeros(ROBOT_DIM)
     commanded = np.zeros(ROBOT_DIM, dtype=bool)
-    free = site.limits.model_copy(update={"tracking_error": np.inf, "lead": None})
+    limits = site.limits
+    free = limits.model_copy(update={"tracking_error": np.inf, "lead": limits.measured_lead})
     site = site.model_copy(update={"limits": free})
     with (
         replayed_loop(flight.site, dry_run=flight.dry_run) as same,

@@ -71,7 +71,7 @@ def test_events_tell_the_story(story: FlightCell) -> None:
 
 
 def test_every_field_of_an_arms_state_is_recorded() -> None:
-    recorded = {"joints", "gripper", "stamp", "enabled", "fault"}
+    recorded = {"joints", "gripper", "stamp", "enabled", "fault", "code"}
     assert {field.name for field in fields(ArmState)} == recorded, "record, and read back, the new ones"
 
 
