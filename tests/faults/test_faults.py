@@ -12,7 +12,7 @@ import pytest
 
 from gigaedge.site import LimitsConfig
 from tests.faults import judge, table
-from tests.faults.case import Case, Outcome, Reaction
+from tests.faults.case import Outcome, Reaction
 from tests.faults.cases import CASES, WATCHDOG
 from tests.faults.cell import Cell, LoggedArm
 from tests.faults.harness import perform
@@ -22,10 +22,30 @@ OUTCOME = Outcome(
 )
 
 
+ONE_OF_EACH = (
+    "bus-silent",
+    "joint-frame-lost",
+    "send-error",
+    "driver-collision",
+    "emergency-stop",
+    "power-cycle",
+    "usb-replugged",
+    "firmware-limits-corrupted",
+    "camera-skewed",
+    "camera-unplugged",
+    "policy-nan",
+    "policy-stopped",
+    "policy-killed",
+    "control-killed",
+    "disk-full",
+)
+"""A fault of each kind; `make faults` has all of them, which takes some four minutes more."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_fault_is_answered_as_promised(case: Case) -> None:
-    outcome = perform(case)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_fault_is_answered_as_promised(name: str) -> None:
+    outcome = perform(next(case for case in CASES if case.name == name))
     assert outcome.passed, table.line(outcome)
 
 
