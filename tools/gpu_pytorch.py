@@ -127,8 +127,10 @@ class Baseline:
         with self._computing():
             encoded = text(torch.from_numpy(prompt).to(self.device))
         texts = dict(zip(text.output_names(), map(_narrowed, encoded), strict=True))
+        example = self.step.example()
+        self._before = [example[name].to(self.device) for name in ("previous", "weight", "guidance")]
         self._context_texts = [texts[name] for name in self.context.example() if name in texts]
-        self._step_texts = [texts[name] for name in self.step.example() if name in texts]
+        self._step_texts = [texts[name] for name in example if name in texts]
 
     def prepare(self, observation: Observation, steps: int) -> None:
         """Choose a step count; with mode `graph`, capture the context and the whole sampler."""
@@ -175,7 +177,14 @@ class Baseline:
         with self._computing():
             for row, weights in self._plan:
                 actions, velocity, targets = self.step(
-                    actions, velocity, row, weights, self._state, *self._caches, *self._step_texts
+                    actions,
+                    velocity,
+                    row,
+                    weights,
+                    self._state,
+                    *self._before,
+                    *self._caches,
+                    *self._step_texts,
                 )
                 velocities.append(velocity)
         return targets, velocities

@@ -137,7 +137,7 @@ def closed_loop(policy: Policy, scene: Scene, execution: ExecutionConfig, timing
                 schedule.restart(now, position)
             else:
                 outcome.seams.append(jumps(now, before, following))
-                schedule.align(now, position, velocity)
+                schedule.align(now, position)
             due = following.start + timing.replan / action.rate_hz - 1.2 * timing.delay
         if following is None:
             continue

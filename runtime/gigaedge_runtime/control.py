@@ -237,7 +237,7 @@ class ControlLoop:
         self.statistics.chunks_late += not trajectory.due(now)
         if self.machine.state is State.RUNNING:
             self.statistics.seams.add(now, before, trajectory, record.delay)
-            self._schedule.align(now, self.limiter.position, self.limiter.velocity)
+            self._schedule.align(now, self.limiter.position)
         return None
 
     def _arm_when_there_is_a_chunk(self, now: float, needed: bool) -> None:
@@ -319,7 +319,7 @@ class ControlLoop:
             if state is State.FAULT:
                 self.statistics.faulted_at = now
             if state is State.RUNNING:
-                self._schedule.restart(now, self.limiter.position, self.limiter.velocity)
+                self._schedule.restart(now, self.limiter.position)
         return state
 
     def _command(self, now: float, state: State) -> Command:

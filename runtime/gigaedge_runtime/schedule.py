@@ -4,9 +4,9 @@
     ensemble    every chunk that has an action for the instant, averaged with weights exp(-decay * i), i = 0 for the
                 oldest: temporal ensembling (Zhao et al., arXiv 2304.13705)
 
-Fades are polynomials of fifth degree with no velocity and no acceleration where they end, so that the target and its
-first two derivatives, which the limiter takes, are those of the command at the beginning and of the chunk at the end.
-They take longer where the arm could not follow them otherwise: what it cannot follow, it would overshoot.
+Fades are polynomials of fifth degree with no velocity and no acceleration at either end: they change where the target
+is, never how fast it moves there. They take longer where the arm could not follow them otherwise: what it cannot
+follow, it would overshoot.
 """
 
 from __future__ import annotations
@@ -26,13 +26,9 @@ Array = NDArray[np.float64]
 MEMBERS = 8
 """Chunks that an ensemble averages at most; with replanning every 6 of 48 actions that is all of them."""
 LONGEST = 2.0
-"""s; no fade is made much longer than this."""
-LONGER = 1.1
-"""By this factor a fade is lengthened until the arm can follow it."""
-_S = np.linspace(0.0, 1.0, 21)
-_OFFSET_PULL, _OFFSET_JOLT = -60.0 * _S * (1.0 - _S) * (1.0 - 2.0 * _S), -60.0 * (1.0 - 6.0 * _S * (1.0 - _S))
-_DRIFT_PULL, _DRIFT_JOLT = _S * (-36.0 + _S * (96.0 - 60.0 * _S)), -36.0 + _S * (192.0 - 180.0 * _S)
-"""Second and third derivatives of `_fade` along a fade of duration 1, from an offset and a velocity of 1."""
+"""s; no fade is made longer than this or than it was asked for."""
+PULL, JOLT = 10.0 / 3.0**0.5, 60.0
+"""Largest second and third derivative of a fade of duration 1 from an offset of 1."""
 LEAST_WEIGHT = 1e-9
 """Sum of an ensemble's weights below which there is nothing to divide by."""
 
@@ -60,7 +56,7 @@ class Schedule:
         self._decay = decay
         self._members: deque[_Member] = deque(maxlen=1 if decay is None else MEMBERS)
         self._taken = -np.inf
-        self._offset, self._drift = np.zeros(dimensions), np.zeros(dimensions)
+        self._offset = np.zeros(dimensions)
         self._sums = tuple(np.zeros(dimensions) for _ in range(3))
         self._sampled = tuple(np.zeros(dimensions) for _ in range(3))
         self._scratch = np.zeros(dimensions)
@@ -75,21 +71,14 @@ class Schedule:
         self._members.append(_Member(trajectory))
         self._taken = -np.inf
 
-    def restart(self, now: float, commanded: Array, velocity: Array | None = None) -> None:
+    def restart(self, now: float, commanded: Array) -> None:
         """`align` an arm that did not follow the chunks before: they are forgotten."""
         while len(self._members) > 1:
             self._members.popleft()
-        self.align(now, commanded, velocity)
+        self.align(now, commanded)
 
-    def align(self, now: float, commanded: Array, velocity: Array | None = None) -> None:
-        """Begin a hand-over at `now` (s) from the command to the trajectory accepted last.
-
-        Args:
-            now: s on CLOCK_MONOTONIC.
-            commanded: rad, m; shape (d,).
-            velocity: of the command, per second, shape (d,), from which the target departs; None: as if it were
-                that of the trajectory.
-        """
+    def align(self, now: float, commanded: Array) -> None:
+        """Begin a hand-over at `now` (s) from the command (rad, m; shape (d,)) to the trajectory accepted last."""
         if not self._members:
             return
         self._taken = -np.inf
@@ -97,23 +86,15 @@ class Schedule:
             self._members[-1].taken = now
         self.sample(now, *self._sampled)
         np.subtract(commanded, self._sampled[0], out=self._offset)
-        self._drift[:] = 0.0
-        if velocity is not None:
-            np.subtract(velocity, self._sampled[1], out=self._drift)
-        self._fading = self._blend
-        while 0.0 < self._fading < LONGEST and not self._followable(self._fading):
-            self._fading *= LONGER
+        self._fading = max(self._blend, self._followable()) if self._blend > 0.0 else 0.0
         self._taken = now
 
-    def _followable(self, duration: float) -> bool:
-        """Whether a fade of `duration` (s) asks for no more acceleration and jerk than the arm has."""
-        pull = np.outer(_OFFSET_PULL / duration**2, self._offset) + np.outer(
-            _DRIFT_PULL / duration, self._drift
-        )
-        jolt = np.outer(_OFFSET_JOLT / duration**3, self._offset) + np.outer(
-            _DRIFT_JOLT / duration**2, self._drift
-        )
-        return bool((np.abs(pull) <= self._acceleration).all() and (np.abs(jolt) <= self._jerk).all())
+    def _followable(self) -> float:
+        """The shortest fade of the present offset within the arm's acceleration and jerk, s, up to `LONGEST`."""
+        offset = np.abs(self._offset)
+        pulled = np.sqrt(PULL * offset / self._acceleration).max()
+        jolted = np.cbrt(JOLT * offset / self._jerk).max()
+        return min(float(max(pulled, jolted)), LONGEST)
 
     def target(self, now: float, out: Array) -> Array:
         """The bare target of the newest trajectory at `now` into `out`, shape (d,). Needs one accepted."""
@@ -135,10 +116,9 @@ class Schedule:
         age = now - self._taken
         if not 0.0 <= age < self._fading:
             return
-        offset, drift = _fade(age / self._fading, self._fading)
-        for out, of_offset, of_drift in zip((position, velocity, acceleration), offset, drift, strict=True):
-            out += np.multiply(self._offset, of_offset, out=self._scratch)
-            out += np.multiply(self._drift, of_drift, out=self._scratch)
+        rise, speed, pull = _rise(age / self._fading, self._fading)
+        for out, left in ((position, 1.0 - rise), (velocity, -speed), (acceleration, -pull)):
+            out += np.multiply(self._offset, left, out=self._scratch)
 
     def _average(self, now: float, decay: float, outs: tuple[Array, Array, Array]) -> bool:
         """The weighted average of all that are due; False where that is one or none."""
@@ -201,17 +181,3 @@ def _rise(s: float, duration: float) -> tuple[float, float, float]:
         30.0 * (s * (1.0 - s)) ** 2 / duration,
         60.0 * s * (1.0 - s) * (1.0 - 2.0 * s) / duration**2,
     )
-
-
-def _fade(s: float, duration: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """What is left of an offset, and what a difference in velocity has become, with two derivatives by time each.
-
-    At s = 0 the first is 1 and the second has velocity 1; everything else is 0 there, and all of it at s = 1.
-    """
-    rise, speed, pull = _rise(s, duration)
-    drift = (
-        s * (1.0 + s * s * (-6.0 + s * (8.0 - 3.0 * s))) * duration,
-        1.0 + s * s * (-18.0 + s * (32.0 - 15.0 * s)),
-        s * (-36.0 + s * (96.0 - 60.0 * s)) / duration,
-    )
-    return (1.0 - rise, -speed, -pull), drift

@@ -185,7 +185,7 @@ def test_a_wrong_site_file(site: Callable[..., Path], tmp_path: Path) -> None:
     fails(2, "no such site file", tmp_path / "none.yaml")
     fails(2, "unknown key `limtis`; did you mean `limits`?", site(limtis={}))
     fails(2, "unknown key `limits.velocty`; did you mean `velocity`?", site(limits={"velocty": 1}))
-    fails(2, "`limits.velocity`", site(limits={"velocity": 9}))
+    fails(2, "`limits`: velocity 9.0 is above the 3.0 rad/s of profile piper", site(limits={"velocity": 9}))
     fails(2, "cameras: need one each of", site(cameras=[]))
     fails(2, "no bundle here", site(bundle="nothing"))
     fails(2, "no prompt 'dance'", site(prompt="dance"))

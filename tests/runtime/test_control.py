@@ -259,7 +259,7 @@ def test_two_chunks_apart_are_joined_without_a_jump(cell: Cell) -> None:
     assert cell.state is State.RUNNING
     np.testing.assert_allclose(cell.commands[-1], other, atol=1e-4)
     assert np.array(cell.commands)[:, 2].min() > other[2] - 1e-3, "no overshoot"
-    assert speeds(cell.commands).max() < 0.4
+    assert speeds(cell.commands).max() < 0.5
     assert not cell.loop.limiter.clamps.velocity.any()
 
 

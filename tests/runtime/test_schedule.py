@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gigaedge.errors import InputError
-from gigaedge_runtime.schedule import MEMBERS, Schedule
+from gigaedge_runtime.schedule import LONGEST, MEMBERS, Schedule
 from gigaedge_runtime.trajectory import Trajectory
 
 RATE = 30.0
@@ -56,25 +56,26 @@ def test_hand_over_is_continuous_and_ends_on_the_new_chunk() -> None:
     assert schedule.target(0.5, out)[0] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize(("offset", "drift"), [(0.3, 0.0), (0.0, 0.7), (-0.002, 0.05), (0.3, -1.0)])
-def test_a_fade_takes_as_long_as_the_arm_needs_to_follow_it(offset: float, drift: float) -> None:
+@pytest.mark.parametrize("offset", [0.3, -0.05, 0.002])
+def test_a_fade_takes_as_long_as_the_arm_needs_to_follow_it(offset: float) -> None:
     acceleration, jerk = np.array([5.0]), np.array([200.0])
     schedule = Schedule(acceleration, jerk, blend=0.01)
     schedule.accept(Trajectory(np.zeros((90, 1)), 0.0, RATE))
-    schedule.align(0.2, np.array([offset]), np.array([drift]))
-    times = np.arange(0.2, 2.9, 1e-3)
+    schedule.align(0.2, np.array([offset]))
+    times = np.arange(0.2, 2.9, 1e-4)
     values = np.array([[value[0] for value in _one(schedule, t)] for t in times])
     pull = np.abs(values[:, 2]).max() / acceleration[0]
-    jolt = np.abs(np.diff(values[:, 2])).max() / 1e-3 / jerk[0]
-    assert 0.5 < max(pull, jolt) <= 1.01
+    jolt = np.abs(np.diff(values[:, 2])).max() / 1e-4 / jerk[0]
+    assert max(pull, jolt) == pytest.approx(1.0, abs=0.01), "no longer than that"
     assert (values[-1] == 0.0).all()
 
 
-def test_a_command_that_is_on_its_way_to_the_chunk_arrives_without_overshoot() -> None:
-    schedule = Schedule(np.array([5.0]), np.array([200.0]), blend=0.15)
+def test_a_fade_is_not_endless() -> None:
+    schedule = Schedule(np.array([1e-3]), np.array([1e-3]), blend=0.01)
     schedule.accept(Trajectory(np.zeros((90, 1)), 0.0, RATE))
-    schedule.align(0.2, np.array([-0.05]), np.array([0.25]))
-    assert max(_one(schedule, t)[0][0] for t in np.arange(0.2, 2.0, 1e-2)) < 1e-3
+    schedule.align(0.2, np.array([1.0]))
+    assert _one(schedule, 0.2 + LONGEST - 1e-3)[0] != 0.0
+    assert _one(schedule, 0.2 + LONGEST)[0] == 0.0
 
 
 def _one(schedule: Schedule, t: float) -> list[Array]:
@@ -97,18 +98,17 @@ def test_an_empty_schedule_has_no_target() -> None:
         schedule.target(0.0, np.empty(1))
 
 
-def test_a_hand_over_departs_from_the_command_with_its_velocity_and_arrives_with_that_of_the_chunk() -> None:
+def test_a_hand_over_departs_from_the_command_and_arrives_at_the_chunk_as_fast_as_that() -> None:
     schedule = Schedule(*FREE[2], blend=0.2)
     schedule.accept(wave(0.0, 0.0))
     schedule.accept(wave(0.7, 0.5))
-    commanded, velocity = np.array([0.1, -0.2]), np.array([-0.8, 0.3])
-    schedule.align(0.61, commanded, velocity)
+    commanded = np.array([0.1, -0.2])
+    schedule.align(0.61, commanded)
     bare = [np.empty(2) for _ in range(3)]
     wave(0.7, 0.5).sample(0.61, *bare)
     first = sampled(schedule, 0.61)
     np.testing.assert_allclose(first[0], commanded, atol=1e-12)
-    np.testing.assert_allclose(first[1], velocity, atol=1e-12)
-    np.testing.assert_allclose(first[2], bare[2], atol=1e-9, err_msg="the fade begins without acceleration")
+    np.testing.assert_allclose(first[1:], bare[1:], atol=1e-9, err_msg="the fade begins at rest")
     check_derivatives(lambda t: sampled(schedule, t), np.linspace(0.612, 0.805, 40))
     wave(0.7, 0.5).sample(0.81, *bare)
     np.testing.assert_array_equal(sampled(schedule, 0.81), bare)
