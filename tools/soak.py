@@ -37,7 +37,11 @@ WARM_UP = 0.2
 """Share of the run, at most a minute, whose samples do not count: caches and pools fill."""
 GROWTH = 5.0
 """MB (2^20 bytes) of all processes together that are no growth."""
-NAMES = {"gigaedge_runtime.control_process": "control", "gigaedge_runtime.policy_process": "policy"}
+NAMES = {
+    "gigaedge_runtime.control_process": "control",
+    "gigaedge_runtime.policy_process": "policy",
+    "gigaedge_runtime.record_process": "recorder",
+}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -152,7 +156,7 @@ def problems(report: dict[str, Any], grown: dict[str, Growth]) -> list[str]:
         )
     if control["failed_sends"]:
         found.append(f"{control['failed_sends']} commands were not taken by the bus")
-    if dropped := (report.get("recording") or {}).get("dropped", 0):
+    if dropped := (report.get("recording") or {}).get("packets_dropped", 0):
         found.append(f"{dropped} records were dropped")
     return found
 

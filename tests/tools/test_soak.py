@@ -51,7 +51,7 @@ def test_what_a_soak_must_not_show(control: dict[str, object], grown: dict[str, 
 
 
 def test_dropped_records_are_a_problem() -> None:
-    (found,) = problems({**CALM, "recording": {"dropped": 4}}, {"control": STILL})
+    (found,) = problems({**CALM, "recording": {"packets_dropped": 4}}, {"control": STILL})
     assert found == "4 records were dropped"
 
 
