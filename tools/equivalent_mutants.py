@@ -12,4 +12,22 @@ EQUIVALENT: Final[dict[str, str]] = {
     "journey: self._expected: Motion = np.empty((3, len(velocity))) [3 -> 4]": (
         "compared only once there is a target, and then it is a step that was made"
     ),
+    "pursuit: slowest = np.where(motion[0] < self._lower, 0.0, -self._velocity) [Lt -> LtE]": (
+        "exactly at the end of its range, a joint has nowhere to brake and is aimed inwards anyway"
+    ),
+    "pursuit: fastest = np.where(motion[0] > self._upper, 0.0, self._velocity) [Gt -> GtE]": (
+        "exactly at the end of its range, a joint has nowhere to brake and is aimed inwards anyway"
+    ),
+    "pursuit: fastest = np.where(motion[0] > self._upper, 0.0, self._velocity) [0.0 -> 1.0]": (
+        "outside its range a joint is aimed inwards, at full jerk while it still goes outwards"
+    ),
+    "pursuit: np.abs(wanted) > self._limit + ROUNDING, [Gt -> GtE]": (
+        "whether exactly ROUNDING beyond a limit is counted is nobody's business"
+    ),
+    "pursuit: np.abs(pushed) > self._acceleration + ROUNDING, [Gt -> GtE]": (
+        "whether exactly ROUNDING beyond a limit is counted is nobody's business"
+    ),
+    "pursuit: np.abs(change) > self._jerk + ROUNDING, [Gt -> GtE]": (
+        "whether exactly ROUNDING beyond a limit is counted is nobody's business"
+    ),
 }

@@ -131,6 +131,17 @@ def test_it_says_which_limit_held_it_back() -> None:
     assert bound(velocity=-V - 2e-6) == (True, True, True)
 
 
+def test_an_acceleration_is_led_back_in_time_for_the_velocity_limit() -> None:
+    speed, pull = 0.985, 2.0
+    motion = np.array([[0.0], [speed], [pull]])
+    on_target = (np.array([PERIOD * speed]), np.array([speed]), np.array([A]))
+    reached = pursuit().step(motion, *on_target).motion[2, 0]
+    headroom = V - J * PERIOD**2 / 4 - (speed + PERIOD / 2 * pull)
+    expected = J * (np.sqrt((PERIOD / 2) ** 2 + 2 * headroom / J) - PERIOD / 2)
+    assert reached == pytest.approx(expected)
+    assert reached < pull, "although the target asks for more"
+
+
 @pytest.mark.parametrize("headroom", [-0.7, -1e-4, 0.0, 1e-6, 1e-3, 0.05, 1.0])
 def test_the_steepest_acceleration_uses_up_the_headroom(headroom: float) -> None:
     (a,) = pursuit()._steepest(np.array([headroom]))
