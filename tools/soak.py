@@ -149,8 +149,7 @@ def problems(report: dict[str, Any], grown: dict[str, Growth]) -> list[str]:
         if change > 0
     ]
     control = report["control"]
-    unexplained = control["late"].get("blocked", 0)
-    if unexplained:
+    if unexplained := control["late"].get("blocked", 0):
         found.append(
             f"{unexplained} ticks were late while the control thread was blocked (a lock or a system call)"
         )

@@ -71,9 +71,10 @@ class StateChange:
     reason: str
 
 
-LateCause = Literal["computing", "queued", "paging", "blocked"]
+LateCause = Literal["computing", "queued", "paging", "stolen", "blocked"]
 """Why a tick was late: the tick before computed that long; another thread had the processor; a page was read from a
-disk; or the thread waited for something (a lock, Python's interpreter lock, a system call)."""
+disk; the computer is a virtual one and stood still; or the thread waited for something (a lock, Python's interpreter
+lock, a system call)."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class LateTick:
     """Of that on a processor, s."""
     queued: float
     """Of that ready to run while another thread had the processor, s."""
+    stolen: float
+    """What a hypervisor took from this computer in the second before, in steps of 10 ms, s."""
     cause: LateCause
 
 

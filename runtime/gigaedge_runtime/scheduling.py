@@ -67,6 +67,7 @@ class ThreadAccount:
             self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # a kernel without CONFIG_SCHED_INFO
             self._file = -1
+        self._stat = os.open("/proc/stat", os.O_RDONLY | os.O_CLOEXEC)
         return self
 
     def __exit__(
@@ -74,6 +75,14 @@ class ThreadAccount:
     ) -> None:
         if self._file >= 0:
             os.close(self._file)
+        os.close(self._stat)
+
+    def stolen(self) -> float:
+        """Time for which a hypervisor ran something else than this computer, all processors together, s.
+
+        Takes far longer than `read`; counted in steps of 10 ms.
+        """
+        return int(os.pread(self._stat, 256, 0).split()[8]) / os.sysconf("SC_CLK_TCK")
 
     def read(self) -> Usage:
         """The usage so far; to be called by the thread that entered."""

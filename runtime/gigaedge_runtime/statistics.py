@@ -22,6 +22,9 @@ LATE = 0.02
 
 _LATE_KEPT = 100
 
+STOLEN_EVERY = 200
+"""Ticks between two looks at what a hypervisor took: too costly for every one."""
+
 _JOINTS = np.array(DELTA_MASK)
 
 Array = NDArray[np.float64]
@@ -48,6 +51,7 @@ class ControlStatistics:
         self._last_tick: float | None = None
         self._account: ThreadAccount | None = None
         self._usage = Usage(0.0, 0.0, 0)
+        self._stolen = 0.0
         self._late: Counter[LateCause] = Counter()
         self._late_ticks: list[LateTick] = []
         self._period = Histogram()
@@ -71,22 +75,28 @@ class ControlStatistics:
                 self._account_for(now - self._begin, period, before, self._usage)
         self._last_tick = now
         self.ticks += 1
+        if self._account is not None and self.ticks % STOLEN_EVERY == 0:
+            self._stolen = self._account.stolen()
 
     def watch(self, account: ThreadAccount) -> None:
         """Say from now on why a tick was late; `account` is the control thread's own."""
         self._account = account
         self._usage = account.read()
+        self._stolen = account.stolen()
 
     def _account_for(self, time: float, period: float, before: Usage, after: Usage) -> None:
         computed, queued = after.computed - before.computed, after.queued - before.queued
+        stolen = self._account.stolen() - self._stolen if self._account else 0.0
         cause: LateCause = "blocked"
         if after.faults > before.faults:
             cause = "paging"
         elif max(computed, queued) > period / 2:
             cause = "computing" if computed > queued else "queued"
+        elif stolen > period / 3:
+            cause = "stolen"
         self._late[cause] += 1
         if len(self._late_ticks) < _LATE_KEPT:
-            self._late_ticks.append(LateTick(time, period, computed, queued, cause))
+            self._late_ticks.append(LateTick(time, period, computed, queued, stolen, cause))
 
     def worked(self, duration: float) -> None:
         """A tick took `duration`, s."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -58,20 +59,33 @@ def test_a_thread_account_tells_computing_from_sleeping() -> None:
     assert computed.queued >= slept.queued >= begin.queued >= 0.0
 
 
+def test_stolen_time_is_what_the_kernel_counts() -> None:
+    with ThreadAccount() as account:
+        before, after = account.stolen(), account.stolen()
+    with open("/proc/stat", encoding="ascii") as stat:
+        counted = int(stat.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+    assert 0.0 <= before <= after <= counted
+
+
 class FakeAccount(ThreadAccount):
     """Says what it is told."""
 
-    def __init__(self, usages: list[Usage]) -> None:
+    def __init__(self, usages: list[Usage], stolen: float = 0.0) -> None:
+        """`stolen`: how much was when it is asked for the second time."""
         self._usages: Iterator[Usage] = iter(usages)
+        self._stolen = iter((0.0, *[stolen] * 1000))
+
+    def stolen(self) -> float:
+        return next(self._stolen)
 
     def read(self) -> Usage:
         return next(self._usages)
 
 
-def report(*ticks: float, after: list[Usage]) -> ControlReport:
+def report(*ticks: float, after: list[Usage], stolen: float = 0.0) -> ControlReport:
     """The report of ticks at these times, with what the thread had used at each of them."""
     statistics = ControlStatistics(SIDES)
-    statistics.watch(FakeAccount([Usage(0.0, 0.0, 0), *after]))
+    statistics.watch(FakeAccount([Usage(0.0, 0.0, 0), *after], stolen))
     for now in ticks:
         statistics.tick(now)
     limiter = Limiter(Limits.of(SITE), 0.005)
@@ -94,6 +108,15 @@ def test_every_late_tick_has_a_cause(usage: Usage, cause: LateCause) -> None:
     assert (late.cause, late.computed, late.queued) == (cause, usage.computed, usage.queued)
     assert late.time == pytest.approx(0.035)
     assert late.period == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(("stolen", "cause"), [(0.02, "stolen"), (0.0, "blocked")])
+def test_a_virtual_computer_that_stood_still_is_told_from_a_thread_that_waited(
+    stolen: float, cause: LateCause
+) -> None:
+    said = report(5.0, 5.005, 5.035, after=[Usage(0.0, 0.0, 0)] * 3, stolen=stolen)
+    assert said.late == {cause: 1}
+    assert said.late_ticks[0].stolen == stolen
 
 
 def test_a_tick_in_time_is_not_late() -> None:
