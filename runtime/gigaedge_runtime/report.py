@@ -71,10 +71,11 @@ class StateChange:
     reason: str
 
 
-LateCause = Literal["computing", "queued", "paging", "stolen", "blocked"]
+LateCause = Literal["computing", "queued", "paging", "stolen", "interpreter", "timer", "blocked"]
 """Why a tick was late: the tick before computed that long; another thread had the processor; a page was read from a
-disk; the computer is a virtual one and stood still; or the thread waited for something (a lock, Python's interpreter
-lock, a system call)."""
+disk; a hypervisor had taken the processors; another thread of the process computed, with Python's interpreter lock; the
+thread slept and nothing woke it in time, while the process did nothing (interrupts off, or a virtual computer that
+stood still uncounted); or, within the tick, the thread waited for a lock or a system call."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class LateTick:
     """Of that ready to run while another thread had the processor, s."""
     stolen: float
     """What a hypervisor took from this computer in the second before, in steps of 10 ms, s."""
+    others: float
+    """Of the period, what the process' other threads computed, s."""
+    worked: float
+    """Of the period, the tick before, s; the rest was sleep."""
     cause: LateCause
 
 

@@ -57,6 +57,8 @@ class Usage:
     """Ready to run, but another thread had the processor, s; 0 where the kernel does not say."""
     faults: int
     """Pages that had to be read from a disk."""
+    others: float = 0.0
+    """What the process' other threads computed, s."""
 
 
 class ThreadAccount:
@@ -87,4 +89,6 @@ class ThreadAccount:
     def read(self) -> Usage:
         """The usage so far; to be called by the thread that entered."""
         queued = int(os.pread(self._file, 80, 0).split()[1]) * 1e-9 if self._file >= 0 else 0.0
-        return Usage(time.thread_time(), queued, resource.getrusage(resource.RUSAGE_THREAD).ru_majflt)
+        computed = time.thread_time()
+        faults = resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+        return Usage(computed, queued, faults, time.process_time() - computed)

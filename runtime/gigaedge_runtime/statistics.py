@@ -52,6 +52,7 @@ class ControlStatistics:
         self._account: ThreadAccount | None = None
         self._usage = Usage(0.0, 0.0, 0)
         self._stolen = 0.0
+        self._worked = 0.0
         self._late: Counter[LateCause] = Counter()
         self._late_ticks: list[LateTick] = []
         self._period = Histogram()
@@ -86,6 +87,7 @@ class ControlStatistics:
 
     def _account_for(self, time: float, period: float, before: Usage, after: Usage) -> None:
         computed, queued = after.computed - before.computed, after.queued - before.queued
+        others = after.others - before.others
         stolen = self._account.stolen() - self._stolen if self._account else 0.0
         cause: LateCause = "blocked"
         if after.faults > before.faults:
@@ -94,12 +96,19 @@ class ControlStatistics:
             cause = "computing" if computed > queued else "queued"
         elif stolen > period / 3:
             cause = "stolen"
+        elif others > period / 3:
+            cause = "interpreter"
+        elif self._worked < period / 2:
+            cause = "timer"
         self._late[cause] += 1
         if len(self._late_ticks) < _LATE_KEPT:
-            self._late_ticks.append(LateTick(time, period, computed, queued, stolen, cause))
+            self._late_ticks.append(
+                LateTick(time, period, computed, queued, stolen, others, self._worked, cause)
+            )
 
     def worked(self, duration: float) -> None:
         """A tick took `duration`, s."""
+        self._worked = duration
         self._work.add(duration)
 
     def restart_period(self) -> None:

@@ -29,7 +29,7 @@ CLAMPS = ClampCounts(
 CONTROL = ControlReport(
     state="stopped", states=[StateChange(0.5, "approach", "first chunk (1)")], fault=None, fault_code=None,
     period=SPREAD, work=SPREAD, ticks=9, missed=1,
-    late={"queued": 2}, late_ticks=[LateTick(0.1, 0.03, 0.001, 0.024, 0.0, "queued")],
+    late={"queued": 2}, late_ticks=[LateTick(0.1, 0.03, 0.001, 0.024, 0.0, 0.001, 0.002, "queued")],
     clamps=CLAMPS, travel_commanded={"left_joint_1": 0.5},
     travel_measured={"left_joint_1": 0.4}, end_error={}, sends=18, failed_sends=0, chunks=[1, 2],
     chunks_late=0, seam=SeamReport(*[SPREAD] * 6), held_after=None, standstill_after=None,

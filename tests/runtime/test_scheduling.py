@@ -82,12 +82,13 @@ class FakeAccount(ThreadAccount):
         return next(self._usages)
 
 
-def report(*ticks: float, after: list[Usage], stolen: float = 0.0) -> ControlReport:
+def report(*ticks: float, after: list[Usage], stolen: float = 0.0, worked: float = 0.03) -> ControlReport:
     """The report of ticks at these times, with what the thread had used at each of them."""
     statistics = ControlStatistics(SIDES)
     statistics.watch(FakeAccount([Usage(0.0, 0.0, 0), *after], stolen))
     for now in ticks:
         statistics.tick(now)
+        statistics.worked(worked)
     limiter = Limiter(Limits.of(SITE), 0.005)
     return statistics.report(Machine(Thresholds(0.3, 0.05, 20.0)), limiter, {}, "normal")
 
@@ -99,6 +100,7 @@ def report(*ticks: float, after: list[Usage], stolen: float = 0.0) -> ControlRep
         (Usage(0.001, 0.025, 0), "queued"),
         (Usage(0.001, 0.025, 1), "paging"),
         (Usage(0.001, 0.002, 0), "blocked"),
+        (Usage(0.001, 0.002, 0, others=0.02), "interpreter"),
     ],
 )
 def test_every_late_tick_has_a_cause(usage: Usage, cause: LateCause) -> None:
@@ -119,6 +121,12 @@ def test_a_virtual_computer_that_stood_still_is_told_from_a_thread_that_waited(
     assert said.late_ticks[0].stolen == stolen
 
 
+def test_a_thread_that_nobody_woke_is_told_from_one_that_waited_within_its_tick() -> None:
+    usages = [Usage(0.0, 0.0, 0)] * 3
+    assert report(5.0, 5.005, 5.035, after=usages, worked=0.001).late == {"timer": 1}
+    assert report(5.0, 5.005, 5.035, after=usages, worked=0.029).late == {"blocked": 1}
+
+
 def test_a_tick_in_time_is_not_late() -> None:
     said = report(5.0, 5.0 + LATE - 1e-3, after=[Usage(0.0, 0.0, 0)] * 2)
     assert not said.late
@@ -127,5 +135,5 @@ def test_a_tick_in_time_is_not_late() -> None:
 
 def test_only_the_first_late_ticks_are_kept_but_all_are_counted() -> None:
     said = report(*(float(i) for i in range(151)), after=[Usage(0.0, 0.0, 0)] * 151)
-    assert said.late == {"blocked": 150}
+    assert said.late == {"timer": 150}
     assert len(said.late_ticks) == 100
