@@ -30,4 +30,10 @@ EQUIVALENT: Final[dict[str, str]] = {
     "pursuit: np.abs(change) > self._jerk + ROUNDING, [Gt -> GtE]": (
         "whether exactly ROUNDING beyond a limit is counted is nobody's business"
     ),
+    "workspace: np.divide(ab * br - ar * bb, spread, out=s, where=spread > 1e-12 * aa * bb) [Gt -> GtE]": (
+        "two links exactly as parallel as that: both ways are right"
+    ),
+    "workspace: arms = path.reshape(-1, ROBOT_DIM // ARM_DIM, ARM_DIM) [1 -> 2]": (
+        "numpy takes any negative size for the one it is to find"
+    ),
 }
