@@ -65,7 +65,9 @@ def test_every_packet_fits() -> None:
 def test_nobody_reads_and_the_sender_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flight_packets, "BUFFER", 1 << 16)
     receiver, sender = pair()
-    tick = memoryview(bytes(TICK.itemsize))
+    record = np.zeros(1, TICK)
+    record["kind"] = Kind.TICK
+    tick = record.view(np.uint8).data
     sent, begin = 0, time.monotonic()
     while sender.send(tick):
         sent += 1
