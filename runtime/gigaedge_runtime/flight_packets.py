@@ -23,7 +23,8 @@ SENDERS = ("supervisor", "control", "policy")
 """Who sends, each on a socket of its own."""
 
 BUFFER = 8 << 20
-"""Bytes of the socket's buffer that are asked for; some 10 s of ticks. What is granted may be 2 % of it."""
+"""Bytes of the socket's buffer that are asked for: a minute of ticks. Without privileges Linux grants about one
+second's, or what `net.core.wmem_max` says; the recorder's own queue comes after it."""
 
 MAX_PACKET = 1 << 16
 MAX_TEXT = 2000

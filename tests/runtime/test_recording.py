@@ -109,6 +109,25 @@ def test_a_killed_recorder_leaves_what_it_wrote(tmp_path: Path) -> None:
     assert found.ticks > 50
 
 
+def test_a_recorder_that_stands_still_holds_nobody_up(tmp_path: Path) -> None:
+    target, pid_file = tmp_path / "run.mcap", tmp_path / "pid"
+
+    def stop_and_go(progress: Progress) -> None:
+        pid = int(pid_file.read_text())
+        os.kill(pid, signal.SIGSTOP if progress.elapsed < 2.0 else signal.SIGCONT)
+
+    programs = recorder_with(f"import os; open({str(pid_file)!r}, 'w').write(str(os.getpid()))")
+    report = run_site(site(), duration=3.0, record=target, on_progress=stop_and_go, programs=programs)
+    assert_undisturbed(report)
+    recording = report.recording
+    assert recording is not None
+    assert report.control is not None
+    assert recording.stopped is None
+    assert recording.ticks + recording.ticks_dropped == report.control.ticks, "each is there or accounted for"
+    # With a buffer as small as an ordinary user's, ticks are lost while it stands still.
+    assert replay_control(FlightRecord(target)).equal is (recording.ticks_dropped == 0)
+
+
 def test_a_full_disk_ends_the_recording_only(tmp_path: Path) -> None:
     limit = 60_000
     programs = recorder_with(
