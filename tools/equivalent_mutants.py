@@ -36,4 +36,16 @@ EQUIVALENT: Final[dict[str, str]] = {
     "workspace: arms = path.reshape(-1, ROBOT_DIM // ARM_DIM, ARM_DIM) [1 -> 2]": (
         "numpy takes any negative size for the one it is to find"
     ),
+    "workspace: np.divide(ab * br - ar * bb, spread, out=s, where=spread > 1e-12 * aa * bb) [Mult -> Div]": (
+        "any small number tells parallel links from others; theirs are all a few tenths of a metre long"
+    ),
+    "workspace: return np.asarray((beyond[1:] <= before + ROUNDING).all(axis=(0, 2, 3))) [LtE -> Lt]": (
+        "whether exactly ROUNDING further out is still rounding is nobody's business"
+    ),
+    "workspace: return bool((short[1:] <= np.maximum(short[:-1], 0.0) + ROUNDING).all()) [LtE -> Lt]": (
+        "whether exactly ROUNDING nearer is still rounding is nobody's business"
+    ),
+    "limits: self._take(self._motion, self._stop_from(self._motion)) [statement dropped]": (
+        "before the first pose nobody may ask for the stop; `reset` makes one"
+    ),
 }
