@@ -48,4 +48,13 @@ EQUIVALENT: Final[dict[str, str]] = {
     "limits: self._take(self._motion, self._stop_from(self._motion)) [statement dropped]": (
         "before the first pose nobody may ask for the stop; `reset` makes one"
     ),
+    "limits: self.clamps.position += np.abs(within - target) > ROUNDING [Gt -> GtE]": (
+        "whether exactly ROUNDING beyond a limit is counted is nobody's business"
+    ),
+    "limits: self.clamps.lead += np.abs(near - within) > ROUNDING [Gt -> GtE]": (
+        "whether exactly ROUNDING beyond a limit is counted is nobody's business"
+    ),
+    "limits: good: Bools = np.abs(gained) <= limits.jerk * period * (1 + SLACK) [LtE -> Lt]": (
+        "whether exactly SLACK beyond a limit is still rounding is nobody's business"
+    ),
 }

@@ -620,3 +620,16 @@ def test_one_arm_held_by_its_box_and_both_by_their_clearance() -> None:
     assert both.distance(points).min() >= 0.1 - 1e-12
     assert made.clamps.workspace[1] > 0
     assert made.clamps.clearance > 0
+
+
+def test_a_target_that_is_cut_to_the_range_has_no_speed_there() -> None:
+    start = MIDDLE.copy()
+    start[0] = LIMITS.upper[0] - 0.05
+    beyond = start.copy()
+    beyond[0] = LIMITS.upper[0] + 0.5
+    speed = np.zeros(ROBOT_DIM)
+    speed[0] = 0.9
+    moving, still = limiter(start), limiter(start)
+    for _ in range(40):
+        commanded = moving.track(beyond, speed, 5.0 * speed, start).copy()
+        np.testing.assert_array_equal(commanded, still.track(beyond, ZERO, ZERO, start))
