@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gigaedge.cli.common import JsonOption, needs, print_json, print_notices, print_table
+from gigaedge.cli.run import INTERRUPTED
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from gigaedge_runtime.inspection import ArmView
     from gigaedge_runtime.latch import Latch
     from gigaedge_runtime.report import RunReport
-
-INTERRUPTED = 130
 
 REFRESH = 0.2
 """s between two looks of `--watch`."""

@@ -100,13 +100,8 @@ class Schedule:
         """The bare target of the newest trajectory at `now` into `out`, shape (d,). Needs one accepted."""
         return self._newest().position(now, out)
 
-    def blended(self, now: float, out: Array) -> Array:
-        """The target with what is left of the hand-over, into `out`, shape (d,)."""
-        self.sample(now, out, *self._sampled[1:])
-        return out
-
     def sample(self, now: float, position: Array, velocity: Array, acceleration: Array) -> None:
-        """The target as `blended` gives it, and its first two derivatives by time, each into shape (d,).
+        """The target with what is left of a hand-over, and its first two derivatives by time, each into shape (d,).
 
         Raises InputError before a trajectory was accepted.
         """
