@@ -7,6 +7,7 @@
     |   +-- BundleError            2   a policy bundle or an exported text encoder
     |   +-- CheckpointError        2   a checkpoint, its statistics or a prompt embedding
     |   +-- DatasetError           2   a LeRobot dataset
+    |   +-- CalibrationError       2   a calibration file, or captures that do not determine one
     |   +-- ObservationError       2   an image or a state of the wrong shape, type or range
     +-- DeviceError                3   a device is absent, silent or refuses
         +-- CameraError            3
@@ -49,6 +50,10 @@ class CheckpointError(InputError):
 
 class DatasetError(InputError):
     """A LeRobot dataset is missing, damaged, of another version or of another robot."""
+
+
+class CalibrationError(InputError):
+    """A calibration file or a set of captures is missing, damaged, or does not determine what is asked."""
 
 
 class ObservationError(InputError):

@@ -308,6 +308,11 @@ class Site(_Strict):
     """A bundle folder; `demo` is a tiny random policy that `gigaedge run` makes on first use."""
     prompt: str | None = None
     """Name of a prompt in the bundle; may be left out when the bundle has one only."""
+    calibration: Path | None = None
+    """What `gigaedge calibrate` writes and `gigaedge run` checks; default: `<name of this file>.calibration.json`
+    beside this file, if it is there."""
+    simulation: Path | None = None
+    """The world that `driver: sim` cameras and arms are in; default: a table with a block that goes round."""
     cameras: tuple[CameraConfig, ...]
     arms: tuple[ArmConfig, ...]
     limits: LimitsConfig = LimitsConfig()
@@ -381,4 +386,15 @@ def load_site(path: Path) -> Site:
         for camera in site.cameras
     )
     bundle = site.bundle if site.bundle == "demo" else folder / site.bundle
-    return site.model_copy(update={"bundle": bundle, "cameras": cameras})
+    calibration = folder / site.calibration if site.calibration else None
+    if calibration is None and (beside := default_calibration(path)).is_file():
+        calibration = beside
+    simulation = folder / site.simulation if site.simulation else None
+    return site.model_copy(
+        update={"bundle": bundle, "cameras": cameras, "calibration": calibration, "simulation": simulation}
+    )
+
+
+def default_calibration(path: Path) -> Path:
+    """Where the calibration of the site file `path` is unless it says otherwise."""
+    return path.with_suffix(".calibration.json")

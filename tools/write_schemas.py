@@ -1,4 +1,4 @@
-"""Write the JSON schemas of the manifest, the site file and the text encoder into docs/."""
+"""Write the JSON schemas of the manifest, the site file, the calibration and the text encoder into docs/."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 from gigaedge.bundle import Manifest
+from gigaedge.calibration import Calibration
 from gigaedge.site import Site
 from gigaedge.text_encoder import TextEncoderInfo
 
 DOCS = Path(__file__).parents[1] / "docs"
 MODELS = {
+    "calibration.schema.json": Calibration,
     "manifest.schema.json": Manifest,
     "site.schema.json": Site,
     "text_encoder.schema.json": TextEncoderInfo,
