@@ -203,6 +203,13 @@ def test_a_board_at_hand_dwells_and_is_whole_in_the_picture() -> None:
     assert not np.allclose(between, renderer.board_pose(STATE, 0.0))
 
 
+def test_a_camera_may_be_in_the_wrong_place() -> None:
+    left, right = (WORLD.with_camera(role, noise=0.0) for role in CAMERA_ROLES[1:])
+    swapped = left.with_camera("cam_left_wrist", at="right")
+    picture = Renderer(swapped, "cam_left_wrist", *QUARTER).render(STATE)
+    np.testing.assert_array_equal(picture, Renderer(right, "cam_right_wrist", *QUARTER).render(STATE))
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match="cam_right_wrist has no right arm to be mounted on"):
         Renderer(World(arms=World().arms[:1]), "cam_right_wrist")
