@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.kinematics import FINGERTIP, arm_points, link6_pose
+from gigaedge.kinematics import FINGERTIP, A, D, arm_points, link6_pose
 from gigaedge.poses import from_six, pose
 from gigaedge.robot import JOINTS, Side, arm_slice
-from gigaedge.simulation import SimulatedArm, SimulatedBoard, World
+from gigaedge.simulation import SimulatedArm, SimulatedBoard, Vector, World
 from gigaedge_runtime.devices.sim_texture import PAPER, Texture, board_texture, paper_border, printed
 
 Array = NDArray[np.float64]
@@ -26,8 +26,10 @@ CELL: Final = 0
 BOARD: Final = 1
 _ARM_BODIES: Final = ("base", "upper", "forearm", "link6", "finger1", "finger2")
 
-_SHOULDER: Final = 0.123
-"""Height of joint 2 above the base, m."""
+_PALM: Final = 0.045
+"""Where the fingers begin along z of link 6, m."""
+_TEXEL: Final = 0.0005
+"""m; of what is looked at from near."""
 _SINES: Final = 8
 """Terms of the error of a joint."""
 _TURNS: Final = 10.0
@@ -84,7 +86,7 @@ def body_poses(world: World, state: NDArray[np.float64]) -> Array:
         base = arm.base
         link6 = base @ link6_pose(joints, arm.dh_is_offset)
         across = np.array([-np.sin(joints[0]), np.cos(joints[0]), 0.0])
-        shoulder = np.array([0.0, 0.0, _SHOULDER])
+        shoulder = np.array([0.0, 0.0, D[0]])
         opening = float(reported[JOINTS]) / 2
         for part, transform in (
             ("base", base),
@@ -127,20 +129,19 @@ def _board_faces(board: SimulatedBoard) -> tuple[Face, ...]:
 
 @lru_cache(maxsize=4)
 def _arm_faces(side: Side, seed: int) -> tuple[Face, ...]:
-    key = (seed, 5, int(side == "right"))
-    upper, forearm = 0.28503, float(np.hypot(0.02198, 0.25075))
-    parts: list[tuple[str, tuple[float, float, float], tuple[float, float, float]]] = [
+    boxes: tuple[tuple[str, Vector, Vector], ...] = (
         ("base", (-0.05, -0.05, 0.0), (0.05, 0.05, 0.15)),
-        ("upper", (-0.032, -0.032, -0.03), (0.032, 0.032, upper + 0.03)),
-        ("forearm", (-0.028, -0.028, -0.02), (0.028, 0.028, forearm)),
+        ("upper", (-0.032, -0.032, -0.03), (0.032, 0.032, A[2] + 0.03)),
+        ("forearm", (-0.028, -0.028, -0.02), (0.028, 0.028, float(np.hypot(A[3], D[3])))),
         ("link6", (-0.027, -0.027, -0.10), (0.027, 0.027, 0.01)),
-        ("link6", (-0.02, -0.06, 0.01), (0.02, 0.06, 0.06)),
-        ("finger1", (-0.012, 0.0, 0.06), (0.012, 0.016, FINGERTIP)),
-        ("finger2", (-0.012, -0.016, 0.06), (0.012, 0.0, FINGERTIP)),
-    ]
+        ("link6", (-0.02, -0.06, 0.01), (0.02, 0.06, _PALM)),
+        ("finger1", (-0.012, 0.0, _PALM), (0.012, 0.016, FINGERTIP)),
+        ("finger2", (-0.012, -0.016, _PALM), (0.012, 0.0, FINGERTIP)),
+    )
     faces: list[Face] = []
-    for number, (part, low, high) in enumerate(parts):
-        faces += _box(body_of(side, part), np.eye(4), np.array(low), np.array(high), (*key, number), 0.0005)
+    for number, (part, low, high) in enumerate(boxes):
+        kind = (seed, 5, int(side == "right"), number)
+        faces += _box(body_of(side, part), np.eye(4), np.array(low), np.array(high), kind, figures=2)
     return tuple(faces)
 
 
@@ -161,7 +162,7 @@ def _objects(seed: int, number: int) -> tuple[Face, ...]:
         angle = rng.uniform(-np.pi, np.pi)
         stand = from_six(np.array([0.0, 0.0, angle, x, y, 0.0]))
         low, high = np.array([-depth / 2, -length / 2, 0.0]), np.array([depth / 2, length / 2, height])
-        faces += _box(CELL, stand, low, high, (seed, 13, count), 0.0005, figures=6)
+        faces += _box(CELL, stand, low, high, (seed, 13, count), figures=6)
         count += 1
     return tuple(faces)
 
@@ -172,8 +173,8 @@ def _box(
     low: Array,
     high: Array,
     seed: tuple[int, ...],
-    texel: float,
-    figures: int = 2,
+    *,
+    figures: int,
 ) -> list[Face]:
     """The six faces of a box between two corners, in a frame at `place` on a body."""
     faces = []
@@ -190,7 +191,7 @@ def _box(
             width, height = abs(float(x @ size)), abs(float(y @ size))
             frame = place @ pose(np.stack([x, y, z], axis=1), corner)
             number = 2 * axis + int(outward > 0)
-            texture = printed((*seed, number), width, height, texel, figures=figures)
+            texture = printed((*seed, number), width, height, _TEXEL, figures=figures)
             faces.append(Face(body, frame, texture))
     return faces
 
