@@ -140,7 +140,8 @@ class SimulatedCamera(_Strict):
     factory: LensConfig | None = None
     """What the camera says of its lens itself; default: the truth without distortion."""
     latency: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """s; how much earlier the world is than the time stamp of a picture."""
+    """s; how much earlier the world is than the time stamp of a picture. A calibration finds it with its sign changed:
+    what is to be added to the stamp."""
     blur: NotNegative = 0.6
     """Standard deviation of the optics' blur, px."""
     noise: NotNegative = 2.0

@@ -114,7 +114,10 @@ class Follower:
 
 
 class Cell:
-    """The open cell (`gigaedge_calibration.live.LiveCell`); one thread calls it."""
+    """The open cell (`gigaedge_calibration.live.LiveCell`).
+
+    One thread calls it; while that one waits for a move, another may call everything but `move`.
+    """
 
     def __init__(self, site: Site, cameras: CameraSet | None, followers: Mapping[Side, Follower]) -> None:
         """`site` as arms are found in it: simulated ones on their channels."""
