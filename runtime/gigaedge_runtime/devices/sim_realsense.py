@@ -79,12 +79,13 @@ class SimulatedRealSense:
     of its own, at its rate, with global_time stamps. Stalls, wrong clocks, disorder and wrong exposure can be injected.
 
     Not simulated: USB bandwidth and power, transport delay (a frame arrives within about a millisecond of its
-    stamp and what drawing it took), unplugging while a stream runs, options of the sensor, depth, hardware sync;
-    without a cell, optics and noise.
+    stamp), unplugging while a stream runs, options of the sensor, depth, optics, hardware sync, noise.
     """
 
     def __init__(self, configs: Sequence[CameraConfig], cell: SimulatedCell | None = None) -> None:
         """One camera per configuration; one without `serial` is called `sim-` and its role.
+
+        `cell` brings optics and noise, and frames that come as late as it takes to draw them.
 
         Raises ConfigError: a stream that a camera's lens in the cell is not for.
         """
