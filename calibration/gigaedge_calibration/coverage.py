@@ -1,4 +1,4 @@
-"""Where in the picture a board was seen and how it was tilted: what a lens calibration lives on, and what is missing."""
+"""Where in the picture a board was seen and how it was tilted: what a lens is known by, and what is missing."""
 
 from __future__ import annotations
 

@@ -141,7 +141,9 @@ def calibrate(
             criteria=(cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 100, 1e-10),
         )
     except cv2.error as error:
-        raise CalibrationError(f"the views have no solution ({error.err}); take them from more sides") from error
+        raise CalibrationError(
+            f"the views have no solution ({error.err}); take them from more sides"
+        ) from error
     (fx, _, cx), (_, fy, cy), _ = np.asarray(matrix, np.float64).tolist()
     distortion = tuple(float(value) for value in np.ravel(coefficients)[:terms])
     lens = Lens(start.width, start.height, fx, fy, cx, cy, distortion)
@@ -151,12 +153,25 @@ def calibrate(
 def projection_jacobian(lens: Lens, t_cam_board: Array, points: Array) -> tuple[Array, Array]:
     """Derivatives of the pixels of `points`, m, (n, 3), in board coordinates (cv2.projectPoints).
 
-    By the pose, as a rotation vector and a translation, (2 n, 6), and by (fx, fy, cx, cy, *distortion), (2 n, 4 + terms).
+    By the pose, as a rotation vector and a translation, (2 n, 6), and by (fx, fy, cx, cy, *distortion),
+    (2 n, 4 + terms).
     """
     turn, _ = cv2.Rodrigues(np.ascontiguousarray(t_cam_board[:3, :3]))
     shift = np.ascontiguousarray(t_cam_board[:3, 3])
     _, slope = cv2.projectPoints(np.ascontiguousarray(points), turn, shift, lens.matrix, lens.coefficients)
     return slope[:, :6], slope[:, 6 : 10 + len(lens.distortion)]
+
+
+def find_markers(image: NDArray[np.uint8], dictionary: str) -> NDArray[np.int64]:
+    """Ids of all markers of a dictionary in a picture, RGB or grey as in `detect`, ascending, shape (m,)."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    _, ids, _ = cv2.aruco.ArucoDetector(_dictionary(dictionary)).detectMarkers(grey)
+    return np.sort(np.zeros(0, np.int64) if ids is None else np.asarray(ids, np.int64).reshape(-1))
+
+
+def dictionary_size(dictionary: str) -> int:
+    """How many markers a dictionary has. Raises CalibrationError: OpenCV has none of that name."""
+    return len(_dictionary(dictionary).bytesList)
 
 
 def dictionaries() -> tuple[str, ...]:
@@ -182,18 +197,12 @@ def _detector(
             f"board of {columns}x{rows}: an even number of rows means another pattern in OpenCV before 4.6; print an "
             "odd one, or set `legacy: true` for a print of that pattern"
         )
-    number = getattr(cv2.aruco, dictionary, None)
-    if number is None or not dictionary.startswith("DICT_"):
-        near = difflib.get_close_matches(dictionary, dictionaries(), n=1)
-        raise CalibrationError(
-            f"board: OpenCV has no dictionary {dictionary!r}; use {near[0] if near else 'DICT_5X5_100'}"
-        )
     if marker >= square:
         raise CalibrationError(
             f"board: its marker of {1e3 * marker:g} mm does not fit into its square of {1e3 * square:g} mm"
         )
-    markers = cv2.aruco.getPredefinedDictionary(number)
-    needed, there = columns * rows // 2, len(markers.bytesList)
+    markers = _dictionary(dictionary)
+    needed, there = columns * rows // 2, dictionary_size(dictionary)
     if needed > there:
         raise CalibrationError(
             f"board of {columns}x{rows} needs {needed} markers, and {dictionary} has {there}; use fewer squares"
@@ -201,3 +210,13 @@ def _detector(
     board = cv2.aruco.CharucoBoard((columns, rows), square, marker, markers)
     board.setLegacyPattern(legacy)
     return board, cv2.aruco.CharucoDetector(board)
+
+
+def _dictionary(name: str) -> Any:
+    """cv2.aruco.Dictionary."""
+    if name not in dictionaries():
+        near = difflib.get_close_matches(name, dictionaries(), n=1)
+        raise CalibrationError(
+            f"board: OpenCV has no dictionary {name!r}; use {near[0] if near else 'DICT_5X5_100'}"
+        )
+    return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name))

@@ -1,14 +1,14 @@
 """A camera's lens from views of a board, with what is not known of it; refused where the views do not determine it.
 
-The reprojection error cannot judge a lens: it is as good where the focal length is free. The covariance can, and what it
-makes of a point in the picture.
+The reprojection error cannot judge a lens: it is as good where the focal length is free. The covariance can, and what
+it makes of a point in the picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +27,10 @@ from gigaedge_calibration.cv_compat import (
     projection_jacobian,
     solve_pose,
 )
+from gigaedge_calibration.lens_uncertainty import Crop, compare_lenses, grid, projection_sigmas
 from gigaedge_calibration.verdicts import Judgement, Verdict, judged
 
 Array = NDArray[np.float64]
-Crop = tuple[float, float, float, float]
-"""Left, top, right, bottom of a part of the picture, px."""
-
 LEAST_VIEWS: Final = 6
 LEAST_CORNERS: Final = 10
 """A view with fewer says nothing that its own pose does not take up."""
@@ -135,21 +133,6 @@ class IntrinsicsResult:
         )
 
 
-@dataclass(frozen=True)
-class LensDifference:
-    """One lens against another of the same picture."""
-
-    focal: float
-    """Relative difference of the focal length, the worse of both axes; positive: the first is longer."""
-    worst: float
-    """Greatest distance between the pixels that both give to the same direction, px, over the picture."""
-
-
-def lens_of(info: IntrinsicsInfo) -> Lens:
-    """The lens that the calibration file describes."""
-    return Lens(info.width, info.height, info.fx, info.fy, info.cx, info.cy, info.distortion)
-
-
 def solve_intrinsics(
     detections: Sequence[Detection],
     size: tuple[int, int],
@@ -162,8 +145,8 @@ def solve_intrinsics(
     """The lens that views of a board show, in a picture of `size`, width and height, px.
 
     Five coefficients of distortion unless eight predict views that were kept out clearly better (`auto`). A view whose
-    error is far off is rejected. `crop` is the part that must be known, by default the whole picture; `start` is a first
-    guess of the lens.
+    error is far off is rejected. `crop` is the part that must be known, by default the whole picture; `start` is a
+    first guess of the lens.
 
     Raises CalibrationError, with the cause: too few views, views that contradict each other, or that do not determine
     the lens (focal length, projection within `crop`, part of the picture that was seen).
@@ -227,35 +210,6 @@ def lens_covariance(lens: Lens, views: Sequence[ViewFit], board: BoardInfo) -> A
     scale = 1 / np.sqrt(np.diag(information))
     inverse = np.linalg.pinv(information * np.outer(scale, scale), rcond=1e-15, hermitian=True)
     return np.asarray(squares / max(freedom, 1) * inverse * np.outer(scale, scale))
-
-
-def projection_sigmas(lens: Lens, covariance: NDArray[Any], pixels: Array) -> Array:
-    """Standard deviation of where the directions behind `pixels`, (n, 2), are projected, px, in the worst direction."""
-    directions = lens.rays(pixels)
-    _, slope = projection_jacobian(lens, np.eye(4), directions)
-    slope = slope.reshape(len(pixels), 2, -1)
-    spread = slope @ covariance @ np.swapaxes(slope, -1, -2)
-    return np.sqrt(np.maximum(np.linalg.eigvalsh(spread)[:, -1], 0.0))
-
-
-def grid(crop: Crop, across: int = 25, down: int = 19) -> Array:
-    """Points over a part of the picture, its corners included, shape (across * down, 2), row by row."""
-    left, top, right, bottom = crop
-    points = np.meshgrid(np.linspace(left, right, across), np.linspace(top, bottom, down))
-    return np.stack(points, axis=-1).reshape(-1, 2)
-
-
-def compare_lenses(first: Lens, second: Lens) -> LensDifference:
-    """How far two lenses of the same picture are apart. Raises CalibrationError: pictures of different sizes."""
-    if (first.width, first.height) != (second.width, second.height):
-        raise CalibrationError(
-            f"lenses of {first.width}x{first.height} and {second.width}x{second.height} px cannot be compared; "
-            "calibrate the size that the site runs"
-        )
-    pixels = grid((0.0, 0.0, first.width - 1.0, first.height - 1.0))
-    apart = np.linalg.norm(second.project(first.rays(pixels)) - pixels, axis=-1)
-    ratios = (first.fx / second.fx - 1, first.fy / second.fy - 1)
-    return LensDifference(max(ratios, key=abs), float(apart.max()))
 
 
 def judge_intrinsics(result: IntrinsicsResult, subject: str, factory: Lens | None = None) -> list[Judgement]:
@@ -347,13 +301,13 @@ def _require_determined(result: IntrinsicsResult) -> None:
             else f"{len(result.views)} views are too few or too much alike"
         )
         raise CalibrationError(
-            f"these views do not determine the focal length: {lens.fx:.0f} px +- {spread:.1f} % (two sigma); {cause}; tilt "
-            f"the board by 30 to 45 degrees, another way each time ({good})"
+            f"these views do not determine the focal length: {lens.fx:.0f} px +- {spread:.1f} % (two sigma); {cause}; "
+            f"tilt the board by 30 to 45 degrees, another way each time ({good})"
         )
     if not 100 * (1 - seen.part) <= acceptance.INTRINSICS_UNCOVERED.fail:
         raise CalibrationError(
-            f"these views do not determine the lens: corners in {100 * seen.part:.0f} % of the picture's cells, none in "
-            f"the {seen.emptiest}; hold the board in every part of the picture, and nearer ({good})"
+            f"these views do not determine the lens: corners in {100 * seen.part:.0f} % of the picture's cells, none "
+            f"in the {seen.emptiest}; hold the board in every part of the picture, and nearer ({good})"
         )
     if not result.projection_sigma <= acceptance.INTRINSICS_SIGMA.fail:
         raise CalibrationError(
@@ -366,7 +320,9 @@ _Seen = tuple[int, NDArray[np.int64], Array]
 """A view's index, its ids and its corners."""
 
 
-def _fit(seen: Sequence[_Seen], board: BoardInfo, start: Lens, model: LensModel) -> tuple[Lens, list[ViewFit]]:
+def _fit(
+    seen: Sequence[_Seen], board: BoardInfo, start: Lens, model: LensModel
+) -> tuple[Lens, list[ViewFit]]:
     points = [object_points(board, ids) for _, ids, _ in seen]
     lens, placed = calibrate(points, [corners for _, _, corners in seen], start, model)
     fits = []
@@ -389,8 +345,8 @@ def _without_outliers(
         seen = [view for view in seen if view[0] != worst.index]
         if len(seen) < max(LEAST_VIEWS, (1 - OUTLIER_PART) * len(given)):
             raise CalibrationError(
-                f"the views contradict each other: more than {len(given) - len(seen) - 1} of {len(given)} are far off, view "
-                f"{worst.index} by {worst.rms:.1f} px; hold the board still, and look at its description (--squares)"
+                f"the views contradict each other: {len(given) - len(seen)} or more of {len(given)} are far off, "
+                f"view {worst.index} by {worst.rms:.1f} px; hold the board still, and look at its description (--squares)"
             )
 
 
