@@ -346,7 +346,7 @@ def _without_outliers(
         if len(seen) < max(LEAST_VIEWS, (1 - OUTLIER_PART) * len(given)):
             raise CalibrationError(
                 f"the views contradict each other: {len(given) - len(seen)} or more of {len(given)} are far off, "
-                f"view {worst.index} by {worst.rms:.1f} px; hold the board still, and look at its description (--squares)"
+                f"view {worst.index} by {worst.rms:.1f} px; hold the board still, and look at --squares"
             )
 
 
