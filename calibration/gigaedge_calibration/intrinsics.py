@@ -208,7 +208,9 @@ def lens_covariance(lens: Lens, views: Sequence[ViewFit], board: BoardInfo) -> A
     freedom = sum(view.residuals.size - 6 for view in views) - terms
     # Columns differ by orders of magnitude (px, and powers of a direction): inverted at one scale.
     scale = 1 / np.sqrt(np.diag(information))
-    inverse = np.linalg.pinv(information * np.outer(scale, scale), rcond=1e-15, hermitian=True)
+    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    # What the views do not see at all is uncertain without bound, not certain: it must not be cut off.
+    inverse = (vectors / np.maximum(values, 1e-14 * values[-1])) @ vectors.T
     return np.asarray(squares / max(freedom, 1) * inverse * np.outer(scale, scale))
 
 

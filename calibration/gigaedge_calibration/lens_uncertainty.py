@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from gigaedge.calibration import IntrinsicsInfo
 from gigaedge.errors import CalibrationError
 from gigaedge.lens import Lens
+from gigaedge.robot import CameraRole
+from gigaedge.tiles import tile
 from gigaedge_calibration.cv_compat import projection_jacobian
 
 Array = NDArray[np.float64]
@@ -60,3 +62,10 @@ def compare_lenses(first: Lens, second: Lens) -> LensDifference:
     apart = np.linalg.norm(second.project(first.rays(pixels)) - pixels, axis=-1)
     ratios = (first.fx / second.fx - 1, first.fy / second.fy - 1)
     return LensDifference(max(ratios, key=abs), float(apart.max()))
+
+
+def policy_crop(role: CameraRole, size: tuple[int, int]) -> Crop:
+    """What the policy sees of a picture of `size`, width and height, px (gigaedge.tiles)."""
+    place = tile(role, size)
+    left, top = place.cut[0] / place.scale[0] - 0.5, place.cut[1] / place.scale[1] - 0.5
+    return (left, top, left + place.width / place.scale[0], top + place.height / place.scale[1])
