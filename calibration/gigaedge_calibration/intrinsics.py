@@ -159,7 +159,7 @@ def solve_intrinsics(
             f"intrinsics need {LEAST_VIEWS} views that show {LEAST_CORNERS} corners of the board or more, better 20; "
             f"{len(usable)} of {len(detections)} do"
         )
-    guess = start or Lens(width, height, 0.9 * width, 0.9 * width, (width - 1) / 2, (height - 1) / 2)
+    guess = start or first_guess(size)
     chosen: LensModel = "radial_tangential" if model == "auto" else model
     views, lens = _without_outliers([(index, detections[index]) for index in usable], board, guess, chosen)
     rejected = tuple(sorted(set(usable) - {view.index for view in views}))
@@ -182,6 +182,12 @@ def solve_intrinsics(
     )
     _require_determined(result)
     return result
+
+
+def first_guess(size: tuple[int, int]) -> Lens:
+    """A lens to start from, for a picture of `size`, width and height, px; RealSense's are not far from it."""
+    width, height = size
+    return Lens(width, height, 0.9 * width, 0.9 * width, (width - 1) / 2, (height - 1) / 2)
 
 
 def is_usable(detection: Detection, board: BoardInfo) -> bool:

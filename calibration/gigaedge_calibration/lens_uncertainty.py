@@ -20,6 +20,21 @@ Crop = tuple[float, float, float, float]
 """Left, top, right, bottom of a part of the picture, px."""
 
 
+def factory_info(lens: Lens) -> IntrinsicsInfo:
+    """A lens as the camera itself knows it, for the calibration file."""
+    return IntrinsicsInfo(
+        source="factory",
+        model="radial_tangential" if lens.distortion else "pinhole",
+        width=lens.width,
+        height=lens.height,
+        fx=lens.fx,
+        fy=lens.fy,
+        cx=lens.cx,
+        cy=lens.cy,
+        distortion=lens.distortion,
+    )
+
+
 @dataclass(frozen=True)
 class LensDifference:
     """One lens against another of the same picture."""
