@@ -27,6 +27,8 @@ LensModel = Literal["pinhole", "radial_tangential", "rational"]
 TERMS: Final[dict[LensModel, int]] = {"pinhole": 0, "radial_tangential": 5, "rational": 8}
 """Distortion coefficients of a model, in the order of `Lens.distortion`."""
 
+_MOST: Final = 0.75
+"""Of a board's corners; where fewer are found it is looked for in twice the size: small markers have few pixels."""
 _WINDOW: Final = 0.85
 """Half a corner's window, over the distance to the nearest marker: measured best."""
 _WINDOWS: Final = (2, 9)
@@ -53,16 +55,16 @@ def detect(image: NDArray[np.uint8], board: BoardInfo) -> Detection:
     The same picture gives the same answer; nothing found is an answer, too. Raises CalibrationError: a board that
     cannot be, or one with an even number of rows that is not said to be `legacy`.
     """
-    _, detector = _detector(*_key(board))
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-    corners, ids, _, markers = detector.detectBoard(grey)
-    # No corner is None or an empty array, (n, 1, 2) in 4.x and (n, 2) in 5.0.
-    found = np.zeros(0, np.int64) if ids is None else np.asarray(ids, np.int64).reshape(-1)
-    places = np.zeros((0, 2)) if corners is None else np.asarray(corners, np.float64).reshape(-1, 2)
-    seen = np.zeros(0, np.int64) if markers is None else np.asarray(markers, np.int64).reshape(-1)
-    order = np.argsort(found, kind="stable")
-    places = _refined(grey, object_points(board, found[order])[:, :2], places[order], board)
-    return Detection(found[order], places, np.sort(seen))
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image, np.uint8)
+    found = _found(grey, board)
+    whole = (board.columns - 1) * (board.rows - 1)
+    if len(found.markers) and len(found.ids) < _MOST * whole:
+        double = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        larger = _found(np.asarray(double, np.uint8), board)
+        if len(larger.ids) > len(found.ids):
+            found = Detection(larger.ids, (larger.corners + 0.5) / 2 - 0.5, larger.markers)
+    points = object_points(board, found.ids)[:, :2]
+    return Detection(found.ids, _refined(grey, points, found.corners, board), found.markers)
 
 
 def object_points(board: BoardInfo, ids: NDArray[np.int64] | None = None) -> Array:
@@ -185,6 +187,17 @@ def dictionary_size(dictionary: str) -> int:
 def dictionaries() -> tuple[str, ...]:
     """The names of the marker dictionaries that this OpenCV knows, without AprilTag's and MIP's."""
     return tuple(sorted(name for name in dir(cv2.aruco) if name.startswith("DICT_") and name[5].isdigit()))
+
+
+def _found(grey: NDArray[np.uint8], board: BoardInfo) -> Detection:
+    _, detector = _detector(*_key(board))
+    corners, ids, _, markers = detector.detectBoard(grey)
+    # No corner is None or an empty array, (n, 1, 2) in 4.x and (n, 2) in 5.0.
+    found = np.zeros(0, np.int64) if ids is None else np.asarray(ids, np.int64).reshape(-1)
+    places = np.zeros((0, 2)) if corners is None else np.asarray(corners, np.float64).reshape(-1, 2)
+    seen = np.zeros(0, np.int64) if markers is None else np.asarray(markers, np.int64).reshape(-1)
+    order = np.argsort(found, kind="stable")
+    return Detection(found[order], places[order], np.sort(seen))
 
 
 def _refined(grey: NDArray[np.uint8], points: Array, corners: Array, board: BoardInfo) -> Array:
