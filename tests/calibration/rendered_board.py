@@ -13,7 +13,7 @@ from gigaedge import poses
 from gigaedge.calibration import BoardInfo
 from gigaedge.lens import Lens
 from gigaedge_calibration.board import black_rectangles
-from gigaedge_calibration.cv_compat import object_points
+from gigaedge_calibration.cv_compat import Detection, object_points
 
 Array = NDArray[np.float64]
 
@@ -157,5 +157,27 @@ def visible(
     return np.asarray(((pixels > border) & (pixels < size - 1 - border)).all(axis=-1))
 
 
+@lru_cache(maxsize=2)
+def rendered_set(seed: int = 0, views: int = 20) -> tuple[View, ...]:
+    """Pictures of `placements`, made once."""
+    placed = placements(BOARD, views, seed)
+    return tuple(
+        View(place, render(BOARD, place, seed=1000 * seed + number)) for number, place in enumerate(placed)
+    )
+
+
 def true_corners(board: BoardInfo, t_cam_board: Array, ids: NDArray[np.int64], lens: Lens = LENS) -> Array:
     return lens.project(poses.apply(t_cam_board, object_points(board, ids)))
+
+
+def detected(
+    placed: list[Array], seed: int, *, noise: float = 0.06, board: BoardInfo = BOARD, lens: Lens = LENS
+) -> list[Detection]:
+    """What the detector would say of views without rendering them: true corners with `noise`, px, on each axis."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for t_cam_board in placed:
+        ids = np.flatnonzero(visible(board, t_cam_board, lens))
+        corners = true_corners(board, t_cam_board, ids, lens) + rng.normal(0, noise, (len(ids), 2))
+        found.append(Detection(ids, corners, np.arange(board.columns * board.rows // 2)))
+    return found

@@ -80,6 +80,8 @@ def intrinsics_command(
     else:
         captures = [capture for capture in load_captures(source) if capture.role == role]
         folder = source
+        if not captures:
+            raise CalibrationError(f"{source}: no picture of {role}; name the folder of its captures")
     try:
         result = _solve(captures, board, config, quiet=json)
     except CalibrationError as error:
@@ -158,7 +160,8 @@ def _solve(
     captures: Sequence[Capture], board: BoardInfo, config: CameraConfig, *, quiet: bool
 ) -> IntrinsicsResult:
     from gigaedge_calibration.cv_compat import detect
-    from gigaedge_calibration.intrinsics import solve_intrinsics
+    from gigaedge_calibration.diagnosis import explain
+    from gigaedge_calibration.intrinsics import LEAST_VIEWS, is_usable, solve_intrinsics
     from gigaedge_calibration.lens_uncertainty import policy_crop
 
     size = (config.width, config.height)
@@ -173,6 +176,13 @@ def _solve(
                     "the size that the site runs"
                 )
             found.append(detect(capture.image, board))
+        unread = [number for number, view in enumerate(found) if not is_usable(view, board)]
+        if len(found) - len(unread) < LEAST_VIEWS and unread:
+            reason = explain(captures[unread[0]].image, board, found[unread[0]])
+            raise CalibrationError(
+                f"{config.role}: the board is readable in {len(found) - len(unread)} of {len(found)} views, "
+                f"{LEAST_VIEWS} are needed; view {unread[0]}: {reason}"
+            )
         begin("lens")
         return solve_intrinsics(found, size, board, crop=policy_crop(config.role, size))
 
