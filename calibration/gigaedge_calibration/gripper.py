@@ -90,7 +90,8 @@ def check_region(region: Region, image: NDArray[np.uint8]) -> None:
     """Raise CalibrationError when `region` is too small, or not within the picture."""
     left, top, right, bottom = region
     height, width = image.shape[:2]
-    if not (0 <= left and left + _LEAST <= right <= width and 0 <= top and top + _LEAST <= bottom <= height):
+    large = left + _LEAST <= right and top + _LEAST <= bottom
+    if min(left, top) < 0 or right > width or bottom > height or not large:
         raise CalibrationError(
             f"gripper region {left},{top},{right},{bottom}: expected left,top,right,bottom within the picture of "
             f"{width}x{height} px, at least {_LEAST} px wide and high"
@@ -199,5 +200,6 @@ def _align(pair: _Pair, start: Array) -> _Fit:
     visible = textured & np.isfinite(residual)
     if np.count_nonzero(visible) < 0.5 * np.count_nonzero(textured):
         return _Fit(move, np.full((3, 3), np.inf), 0.0)
-    support = np.count_nonzero((np.abs(residual) < _NEAR) & visible) / max(np.count_nonzero(visible), 1)
-    return _Fit(move, _AREA * cost * np.linalg.inv(information), float(support))
+    support = np.count_nonzero((np.abs(residual) < _NEAR) & visible) / max(int(np.count_nonzero(visible)), 1)
+    covariance = np.asarray(_AREA * cost * np.linalg.inv(information), np.float64)
+    return _Fit(move, covariance, float(support))

@@ -104,14 +104,17 @@ def light_score(
 def _blocks(image: NDArray[Any]) -> Array:
     """Means over the blocks, shape (rows, columns)."""
     height, width = image.shape
-    return np.asarray(image.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean(axis=(1, 3)), np.float64)
+    return np.asarray(
+        image.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean(axis=(1, 3)), np.float64
+    )
 
 
 def _energies(image: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     """Squared slopes as the picture is, and after more blur; shape (height, width) each."""
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
     first, second = (
-        cv2.Sobel(level, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2 + cv2.Sobel(level, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2
+        cv2.Sobel(level, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2
+        + cv2.Sobel(level, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2
         for level in (grey, cv2.GaussianBlur(grey, (0, 0), _WIDE))
     )
     return np.asarray(first, np.float32), np.asarray(second, np.float32)
@@ -125,5 +128,7 @@ def _edge_width(sharp: Array, blurred: Array) -> float:
     # The flattest blocks show the noise, which would pass for sharpness.
     noise = float(np.percentile(sharp, 5)), float(np.percentile(blurred, 5))
     strong = sharp >= np.median(sharp)
-    ratio = max(float((sharp[strong] - noise[0]).sum()), 1e-6) / max(float((blurred[strong] - noise[1]).sum()), 1e-6)
+    ratio = max(float((sharp[strong] - noise[0]).sum()), 1e-6) / max(
+        float((blurred[strong] - noise[1]).sum()), 1e-6
+    )
     return float(_WIDE / np.sqrt(max(ratio**2 - 1, 1e-3)))

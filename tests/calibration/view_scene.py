@@ -109,7 +109,10 @@ def planes(scene: Scene):
     if scene.role == "cam_high":
         for side in (-0.3, 0.3):
             x = side + scene.arm
-            yield texture(4000, 60, 300), quad((x, -0.3, 0.15), (0.07, 0, 0), (0.1 * np.sign(side), 0.35, 0.1))
+            yield (
+                texture(4000, 60, 300),
+                quad((x, -0.3, 0.15), (0.07, 0, 0), (0.1 * np.sign(side), 0.35, 0.1)),
+            )
 
 
 def quad(origin, along, up):
@@ -124,7 +127,9 @@ def texture(seed: int, width: int, height: int, largest: float = 0.1):
     image = np.empty((height, width, 3), np.uint8)
     image[:] = rng.integers(90, 170, 3)
     count = max(20, width * height // 2500)
-    for size in sorted(np.exp(rng.uniform(np.log(3), np.log(largest * min(width, height)), count)), reverse=True):
+    for size in sorted(
+        np.exp(rng.uniform(np.log(3), np.log(largest * min(width, height)), count)), reverse=True
+    ):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         colour = tuple(int(c) for c in rng.integers(30, 200, 3))
         half = (int(size), int(size * rng.uniform(0.3, 1)))
@@ -137,18 +142,14 @@ def texture(seed: int, width: int, height: int, largest: float = 0.1):
 
 
 def draw(picture, image, corners, matrix):
-    """Paint one plane whose corners, (4, 3), are in camera coordinates."""
-    if np.any(corners[:, 2] < 0.02):
-        corners = corners.copy()
-        corners[:, 2] = np.maximum(corners[:, 2], 0.02)
-    pixels = (corners @ matrix.T)[:, :2] / corners[:, 2:]
+    """Paint one plane whose corners, (4, 3), are in camera coordinates; the picture must not show its horizon."""
     height, width = image.shape[:2]
-    source = np.array([[0, height], [width, height], [width, 0], [0, 0]], np.float32) - 0.5
-    homography = cv2.getPerspectiveTransform(source, pixels.astype(np.float32))
+    along, up = (corners[1] - corners[0]) / width, (corners[3] - corners[0]) / height
+    # Texture pixel (u, v) is at corner + (u + 1/2) along + (height - v - 1/2) up.
+    first = corners[0] + along / 2 + (height - 0.5) * up
+    homography = matrix @ np.column_stack([along, -up, first])
     size = (picture.shape[1], picture.shape[0])
-    cv2.warpPerspective(
-        image, homography, size, picture, cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
-    )
+    cv2.warpPerspective(image, homography, size, picture, cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
 
 
 def fingers(picture, scene, matrix):
