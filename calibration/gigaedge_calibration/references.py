@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gigaedge.calibration import (
     Calibration,
     CameraCalibration,
+    IntrinsicsInfo,
     LightInfo,
     StreamInfo,
     ViewInfo,
@@ -152,9 +153,16 @@ def picture_name(role: CameraRole) -> str:
 
 
 def with_reference(
-    calibration: Calibration, reference: Reference, serial: str, stream: StreamInfo
+    calibration: Calibration,
+    reference: Reference,
+    serial: str,
+    stream: StreamInfo,
+    factory: IntrinsicsInfo | None = None,
 ) -> Calibration:
-    """The calibration with this view and its light; what was known of another camera in its place is forgotten."""
+    """The calibration with this view and its light; what was known of another camera in its place is forgotten.
+
+    `factory`: the lens as the camera itself knows it.
+    """
     role = reference.role
     old = calibration.camera(role)
     if old is None or old.serial != serial:
@@ -162,7 +170,14 @@ def with_reference(
     figures = light_figures(reference.image)
     seen = {name: getattr(figures, name) for name in ("luminance", "red_to_green", "blue_to_green")}
     light = old.light.model_copy(update=seen) if old.light else LightInfo(**seen)
-    new = old.model_copy(update={"stream": stream, "view": reference.info, "light": light})
+    new = old.model_copy(
+        update={
+            "stream": stream,
+            "view": reference.info,
+            "light": light,
+            "factory": factory or old.factory,
+        }
+    )
     others = [camera for camera in calibration.cameras if camera.role != role]
     cameras = sorted([*others, new], key=lambda camera: CAMERA_ROLES.index(camera.role))
     return calibration.model_copy(update={"cameras": tuple(cameras)})
