@@ -79,7 +79,8 @@ class SimulatedRealSense:
     of its own, at its rate, with global_time stamps. Stalls, wrong clocks, disorder and wrong exposure can be injected.
 
     Not simulated: USB bandwidth and power, transport delay (a frame arrives within about a millisecond of its
-    stamp), unplugging while a stream runs, options of the sensor, depth, optics, hardware sync, noise.
+    stamp and what drawing it took), unplugging while a stream runs, options of the sensor, depth, hardware sync;
+    without a cell, optics and noise.
     """
 
     def __init__(self, configs: Sequence[CameraConfig], cell: SimulatedCell | None = None) -> None:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from gigaedge.errors import ConfigError
 from gigaedge.lens import Lens
 from gigaedge.poses import apply, inverse
-from gigaedge.robot import ROBOT_DIM, SIDES, CameraRole, Side
-from gigaedge.simulation import SimulatedBoard, World
+from gigaedge.robot import ROBOT_DIM, CameraRole
+from gigaedge.simulation import SimulatedBoard, SimulatedCamera, World
 from gigaedge_runtime.devices.sim_cast import Canvas, Panel, Rays, nearest_inverse_depth
 from gigaedge_runtime.devices.sim_hand import hand_pose
 from gigaedge_runtime.devices.sim_scene import BOARD, CELL, body_of, body_poses, build_faces
@@ -88,9 +88,9 @@ class Renderer:
         self.camera = world.camera(role)
         self.lens = self.camera.lens.lens(width, height)
         self._mount = self.camera.mount.transform
-        self._side = wrist_side(role)
-        if self._side is not None and world.arm(self._side) is None:
-            raise ConfigError(f"simulation: {role} has no {self._side} arm to be mounted on")
+        side = self.camera.side
+        if side is not None and world.arm(side) is None:
+            raise ConfigError(f"simulation: {role} has no {side} arm to be mounted on")
         self._faces = build_faces(world)
         self._bodies = np.array([face.body for face in self._faces])
         self._places = np.stack([face.place for face in self._faces])
@@ -101,7 +101,7 @@ class Renderer:
         shape = (height + _NOISE_ROOM, width + _NOISE_ROOM, 3)
         self._noise = rng.standard_normal(shape, np.float32) * np.float32(self.camera.noise)
         still = {CELL, BOARD} if world.board is not None and world.board.at == "cell" else {CELL}
-        self._fixed = [i for i, face in enumerate(self._faces) if self._side is None and face.body in still]
+        self._fixed = [i for i, face in enumerate(self._faces) if side is None and face.body in still]
         self._moving = sorted(set(range(len(self._faces))) - set(self._fixed))
         self._backdrops: dict[int, Canvas] = {}
         self._drawn: _Drawn | None = None
@@ -170,8 +170,8 @@ class Renderer:
             shown = self.world.camera(board.shown_to)
             lens = shown.lens.lens(shown.lens.width, shown.lens.height)
             before = hand_pose(board, lens, self.world.seed, time)
-            bodies[BOARD] = _holder(bodies, board.shown_to) @ shown.mount.transform @ before
-        return bodies, np.asarray(_holder(bodies, self.role) @ self._mount)
+            bodies[BOARD] = _holder(bodies, shown) @ shown.mount.transform @ before
+        return bodies, np.asarray(_holder(bodies, self.camera) @ self._mount)
 
     def _place(self, state: NDArray[Any], time: float) -> Array:
         """`T_cam_face` of every face, shape (n, 4, 4)."""
@@ -217,14 +217,9 @@ class Renderer:
         return np.asarray(gain, np.float32)
 
 
-def wrist_side(role: CameraRole) -> Side | None:
-    """Whose wrist a camera is on; None: it is fixed in the cell."""
-    return next((side for side in SIDES if role == f"cam_{side}_wrist"), None)
-
-
-def _holder(bodies: Array, role: CameraRole) -> Array:
-    side = wrist_side(role)
-    return np.asarray(bodies[CELL if side is None else body_of(side, "link6")])
+def _holder(bodies: Array, camera: SimulatedCamera) -> Array:
+    """`T_cell_holder` of what a camera is mounted on."""
+    return np.asarray(bodies[CELL if camera.side is None else body_of(camera.side, "link6")])
 
 
 def _board(world: World) -> SimulatedBoard:
