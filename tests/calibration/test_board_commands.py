@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from gigaedge.calibration import load_calibration
+from gigaedge.cli.calibrate import intrinsics
 from gigaedge.files import sha256
-from gigaedge_calibration.captures import Capture, save_captures
+from gigaedge_calibration.captures import Capture, load_captures, save_captures
 from tests.calibration.rendered_board import BOARD, LENS, place_board, render, rendered_set
 from tests.command_line import answer, fails, gigaedge, succeeds
 
@@ -144,3 +145,27 @@ def test_a_lens_that_fails_is_not_written(site: Path, captures: Path) -> None:
     assert "FAIL: focal length against the factory's: the factory's lens is off" in done.stdout
     assert f"nothing was written; the pictures are in {captures}" in done.stdout
     assert file.read_bytes() == before
+
+
+def test_live_views_that_give_no_lens_are_kept_aside(
+    site: Path, captures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = describe(site)
+    taken = [Capture("cam_high", view.picture) for view in rendered_set()]
+    monkeypatch.setattr(intrinsics, "_capture", lambda *_: (taken, None))
+    succeeds("calibrate", "intrinsics", site, "--role", "cam_high")
+    folder = site.with_name("site.calibration.captures")
+    kept, written = sha256(folder / "intrinsics-cam_high" / "looks.json"), file.read_bytes()
+    place = place_board(BOARD, 0.45, 0.3, 1.0, 0.1, (320, 240), LENS)
+    taken = [Capture("cam_high", render(BOARD, place, seed=seed)) for seed in range(6)]
+    fails(
+        f"the pictures are in {folder / 'intrinsics-cam_high-refused'}",
+        "calibrate",
+        "intrinsics",
+        site,
+        "--role",
+        "cam_high",
+    )
+    assert len(load_captures(folder / "intrinsics-cam_high-refused")) == 6
+    assert sha256(folder / "intrinsics-cam_high" / "looks.json") == kept
+    assert file.read_bytes() == written
