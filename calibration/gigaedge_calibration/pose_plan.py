@@ -181,7 +181,7 @@ def next_pose(
 def predicted_covariance(rough: Rough, joints: NDArray[np.float64]) -> Array:
     """Of the camera's six-vector after looks from joint angles (m, 6), shape (6, 6); huge where they do not tell."""
     total = prior() + _information(rough, joints).sum(axis=0)
-    return _of_camera(total[np.newaxis])[0]
+    return np.asarray(_of_camera(total[np.newaxis])[0])
 
 
 def _information(rough: Rough, joints: NDArray[np.float64]) -> Array:
