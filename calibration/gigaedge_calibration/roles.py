@@ -37,6 +37,12 @@ LEAST: Final = 10.0
 NOISES: Final = 6.0
 """Nor is one of fewer standard deviations of the noise."""
 
+MOVED: Final[Mapping[Side, str]] = {
+    "left": "left wrist moved, % of the picture",
+    "right": "right wrist moved, % of the picture",
+}
+"""The check of each side, by its name in `Judgement`."""
+
 _BLUR: Final = (7, 7)
 
 Still = NDArray[np.float32]
@@ -153,7 +159,7 @@ def wrist_camera(side: Side) -> CameraRole:
 
 
 def _judge_side(side: Side, proof: RoleProof) -> Judgement:
-    check, wrist, mover = f"{side} wrist moved", wrist_camera(side), proof.mover(side)
+    check, wrist, mover = MOVED[side], wrist_camera(side), proof.mover(side)
     value = 100 * proof.moved[side][mover or wrist]
     if mover == wrist:
         return Judgement(check, wrist, Verdict.PASS, value)

@@ -258,9 +258,9 @@ def _in_units(spread: Spread, unit: float) -> list[str]:
     return [str(spread.count), *(f"{value * unit:.2f}" for value in values)]
 
 
-def parse_duration(text: str) -> float:
-    """`60s`, `500ms`, `2m`, `1h` or plain seconds -> s."""
+def parse_duration(text: str, option: str = "--for") -> float:
+    """`60s`, `500ms`, `2m`, `1h` or plain seconds, given to `option`, -> s. Raises InputError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|)", text)
     if match is None or float(match.group(1)) <= 0:
-        raise InputError(f"--for {text!r}: expected a time above zero, as in 60s, 500ms or 2m")
+        raise InputError(f"{option} {text!r}: expected a time above zero, as in 60s, 500ms or 2m")
     return float(match.group(1)) * _SECONDS[match.group(2)]

@@ -217,9 +217,14 @@ def _keep(
     """Write into the calibration which cameras are proven."""
     from gigaedge.calibration import Calibration, amend
     from gigaedge_calibration.cameras import calibration_entry, with_camera
+    from gigaedge_calibration.roles import MOVED
     from gigaedge_calibration.verdicts import Verdict
 
-    proven = {row.subject for row in judgements if row.verdict is Verdict.PASS and "moved" in row.check}
+    proven = {
+        row.subject for row in judgements if row.verdict is Verdict.PASS and row.check in MOVED.values()
+    }
+    if len(proven) == len(MOVED):
+        proven.add("cam_high")  # the one that is left
     configs = [camera for camera in site.cameras if camera.role in proven]
 
     def change(calibration: Calibration) -> Calibration:
@@ -271,6 +276,6 @@ def _print(
     print_table("Cameras", ["role", "serial", "name", "usb", "port"], rows)
     if proof is not None:
         parts = {"still": proof.still, **{f"{side} wrist": part for side, part in proof.moved.items()}}
-        table = [[role, *(f"{100 * part[role]:.1f}" for part in parts.values())] for role in proof.still]
+        table = [[role, *(f"{100 * part[role]:.1f}" for part in parts.values())] for role in right]
         print_table("Changed part of each picture, %", ["role in the site file", *parts], table)
     print_judgements("Roles", judgements)
