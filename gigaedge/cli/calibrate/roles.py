@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 BY_HAND_SECONDS = 6.0
 """s; so long somebody has to move a wrist by hand."""
 
+LABEL = 26
+"""px at the top of a picture that its label covers."""
+
 ROLES_EPILOG = (
     "Examples: `gigaedge calibrate roles cell.yaml --show views` shows what each camera sees; `gigaedge calibrate "
     "roles cell.yaml --wiggle both --write` proves the wrists and puts the serials right."
@@ -248,9 +251,10 @@ def _show(folder: Path, pictures: Mapping[CameraRole, Picture], site: Site) -> N
     with atomic_directory(folder, mark="roles.txt", replace=True) as temporary:
         for role, picture in pictures.items():
             image = np.asarray(cv2.cvtColor(picture.image, cv2.COLOR_RGB2BGR))
-            for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-                text = f"{role}  {serials[role]}"
-                cv2.putText(image, text, (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, width, cv2.LINE_AA)
+            image[:LABEL] = 0
+            place = (6, LABEL - 8)
+            text = f"{role}  {serials[role]}"
+            cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
             (temporary / f"{role}.png").write_bytes(cv2.imencode(".png", image)[1].tobytes())
         (temporary / "roles.txt").write_text("".join(f"{role} {serials[role]}\n" for role in pictures))
 
