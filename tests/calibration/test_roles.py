@@ -1,7 +1,3 @@
-import math
-from dataclasses import dataclass, field
-
-import cv2
 import numpy as np
 import pytest
 
@@ -23,70 +19,7 @@ from gigaedge_calibration.roles import (
     wrist_camera,
 )
 from gigaedge_calibration.verdicts import Verdict
-
-HIGH, LEFT, RIGHT = CAMERA_ROLES
-H, W = 96, 128
-
-
-def texture(seed, height=H, width=W):
-    rng = np.random.default_rng(seed)
-    coarse = rng.uniform(30, 220, (height // 6, width // 6, 3)).astype(np.float32)
-    return np.clip(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255)
-
-
-@dataclass(frozen=True)
-class Shot:
-    role: str
-    image: np.ndarray
-    number: int = 0
-    captured: float = 0.0
-
-
-@dataclass
-class Cell:
-    """Three cameras that see textures: a wrist's turns with joint 6 of its arm, the front sees a bit of each."""
-
-    noise: float = 2.0
-    flicker: float = 0.0
-    mounts: dict = field(default_factory=lambda: {"left": LEFT, "right": RIGHT})
-    disturbed: dict = field(default_factory=dict)
-    """Role to what is painted over a part of its picture, by number of the shot."""
-    angles: dict = field(default_factory=lambda: {"left": np.zeros(6), "right": np.zeros(6)})
-    moves: list = field(default_factory=list)
-
-    def __post_init__(self):
-        self.rng = np.random.default_rng(7)
-        self.scenes = {role: texture(index) for index, role in enumerate(CAMERA_ROLES)}
-        self.shots = 0
-
-    def joints(self, side):
-        return self.angles[side].copy()
-
-    def move(self, side, joints):
-        self.moves.append((side, float(joints[5])))
-        self.angles[side] = np.array(joints)
-
-    def next_pictures(self, timeout=2.0):
-        self.shots += 1
-        shots = {}
-        for role, scene in self.scenes.items():
-            image = scene.copy()
-            for side, mounted in self.mounts.items():
-                degrees = math.degrees(self.angles[side][5])
-                if mounted == role:
-                    turn = cv2.getRotationMatrix2D((W / 2, H / 2), degrees, 1.0)
-                    image = cv2.warpAffine(image, turn, (W, H), borderMode=cv2.BORDER_REFLECT)
-                elif role == HIGH:
-                    at = 10 if side == "left" else W - 25
-                    image[40:60, at : at + 12] = 40 + 30 * abs(degrees)
-            painted = self.disturbed.get(role)
-            if painted is not None:
-                image[: H // 2] = painted(self.shots)
-            image = image * (1 + self.rng.normal(0, self.flicker)) + self.rng.normal(
-                0, self.noise, image.shape
-            )
-            shots[role] = Shot(role, np.clip(image, 0, 255).astype(np.uint8), self.shots)
-        return shots
+from tests.calibration.wrist_cell import HIGH, LEFT, RIGHT, H, W, WristCell, texture
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +33,7 @@ def proof_of(cell, sides=("left", "right")):
 
 @pytest.mark.parametrize(("noise", "flicker"), [(0.0, 0.0), (2.0, 0.0), (4.0, 0.03)])
 def test_a_wrist_that_turns_shows_in_its_own_picture_only(noise, flicker):
-    cell = Cell(noise, flicker)
+    cell = WristCell(noise, flicker)
     proof = proof_of(cell)
     assert max(proof.still.values()) < 0.002
     assert proof.moved["left"][LEFT] > 0.15
@@ -113,7 +46,7 @@ def test_a_wrist_that_turns_shows_in_its_own_picture_only(noise, flicker):
 
 
 def test_the_arm_turns_away_from_its_limit_and_comes_back():
-    cell = Cell()
+    cell = WristCell()
     cell.angles["left"][5], cell.angles["right"][5] = 2.0, -2.0
     proof_of(cell)
     assert cell.moves == [
@@ -125,7 +58,7 @@ def test_the_arm_turns_away_from_its_limit_and_comes_back():
 
 
 def test_swapped_wrists_are_named_and_put_right():
-    proof = proof_of(Cell(mounts={"left": RIGHT, "right": LEFT}))
+    proof = proof_of(WristCell(mounts={"left": RIGHT, "right": LEFT}))
     row = judge_roles(proof)[0]
     assert (row.check, row.subject, row.verdict) == ("left wrist moved, % of the picture", LEFT, Verdict.FAIL)
     assert row.cause == "it is the picture of cam_right_wrist that changes"
@@ -172,7 +105,7 @@ def test_a_motion_that_proves_nothing_fails_and_changes_nothing(parts, cause):
 
 
 def test_somebody_who_passes_by_once_proves_nothing():
-    cell = Cell()
+    cell = WristCell()
     measure_still(cell)
     third = cell.shots + 2 * roles.SHOTS
     cell.disturbed[RIGHT] = lambda number: 250 if number > third else 60
@@ -180,7 +113,7 @@ def test_somebody_who_passes_by_once_proves_nothing():
 
 
 def test_a_restless_view_is_refused():
-    cell = Cell(disturbed={HIGH: lambda number: 250 * ((number // 3) % 2)})
+    cell = WristCell(disturbed={HIGH: lambda number: 250 * ((number // 3) % 2)})
     with pytest.raises(CalibrationError) as caught:
         measure_still(cell)
     assert "cam_high: " in str(caught.value)
@@ -188,14 +121,9 @@ def test_a_restless_view_is_refused():
 
 
 def test_a_wrist_that_is_moved_by_hand():
-    cell = Cell()
+    cell = WristCell(by_hand="right", by_hand_from=roles.SHOTS)
     ticks = iter(np.arange(0.0, 20.0, 0.5))
-
-    def clock():
-        cell.angles["right"][5] = math.radians(12 * math.sin(cell.shots))
-        return float(next(ticks))
-
-    most = watch(cell, 3.0, clock)
+    most = watch(cell, 3.0, lambda: float(next(ticks)))
     assert most[RIGHT] > 0.2
     assert max(most[HIGH], most[LEFT]) < 0.06
 
