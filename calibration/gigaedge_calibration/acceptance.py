@@ -27,8 +27,9 @@ COLOUR: Final = Limit(3, 6, "%", "(J) training varied no colours; a board's whit
 """Red to green and blue to green, against the reference."""
 LUMINANCE: Final = Limit(10, 20, "%", "(J) training varied no brightness")
 CLIPPED: Final = Limit(
-    2, 10, "%", "(J) of the pixels, more than in the reference, are all bright or all dark"
+    2, 10, "%", "(J) what is clipped has no colour; lamps and glare in view are a few pixels"
 )
+"""Pixels with a full channel, and against a reference those beyond it, dark ones likewise."""
 FOCUS: Final = Limit(
     1, 2, "px", "(S) blur beyond the reference's; a board is no longer found between 2 and 3 px"
 )

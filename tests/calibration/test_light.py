@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from gigaedge.calibration import LightInfo
 from gigaedge.errors import CalibrationError
-from gigaedge_calibration.light import light_figures
+from gigaedge_calibration.light import LockedLight, judge_light, light_figures
+from gigaedge_calibration.verdicts import Verdict
 
 
 def flat(*rgb, shape=(40, 60)):
@@ -41,3 +43,46 @@ def test_exposure_changes_luminance_and_no_ratio():
 def test_a_picture_without_colour_is_refused(level, part):
     with pytest.raises(CalibrationError, match=f"no colour to measure: {part} of it is clipped"):
         light_figures(flat(level, level, level))
+
+
+# -- what was set ---------------------------------------------------------------------------------------------
+
+SET = {"exposure": 0.01, "gain": 20.0, "white_balance": 4300.0}
+
+
+def locked(on_frames=SET, trouble="", picture=None):
+    figures = light_figures(flat(60, 120, 90) if picture is None else picture)
+    return LockedLight("cam_high", SET, SET, on_frames, figures, trouble)
+
+
+def test_a_camera_that_keeps_to_its_light_passes_and_is_written_down():
+    light = locked()
+    assert [(row.check, row.verdict, row.cause) for row in judge_light(light)] == [
+        ("light locked", Verdict.PASS, ""),
+        ("picture clipped", Verdict.PASS, ""),
+    ]
+    assert light.info.model_dump() == pytest.approx(
+        LightInfo(**SET, luminance=90, red_to_green=0.5, blue_to_green=0.75).model_dump()
+    )
+
+
+def test_a_camera_that_does_not_keep_to_it_fails():
+    row = judge_light(locked(trouble="cam_high: auto exposure came back; close other programs"))[0]
+    assert (row.verdict, row.cause, row.mend) == (
+        Verdict.FAIL,
+        "auto exposure came back",
+        "close other programs",
+    )
+
+
+def test_frames_that_do_not_tell_are_a_warning():
+    row = judge_light(locked(on_frames={"exposure": 0.01}))[0]
+    assert (row.verdict, row.cause) == (Verdict.WARN, "its frames do not tell their gain and white_balance")
+
+
+@pytest.mark.parametrize(("rows", "verdict"), [(0, Verdict.PASS), (2, Verdict.WARN), (6, Verdict.FAIL)])
+def test_clipped_pictures_are_judged(rows, verdict):
+    picture = flat(60, 120, 90)
+    picture[:rows] = 255
+    row = judge_light(locked(picture=picture))[1]
+    assert (row.verdict, row.value) == (verdict, pytest.approx(100 * rows / 40))

@@ -61,6 +61,21 @@ def test_a_named_adapter_is_one_on_usb(tmp_path: Path) -> None:
         load_site(site(tmp_path, arms=arms({"interface": "gigaedge-sim"})))
 
 
+def cameras_with(**values: Any) -> list[dict[str, Any]]:
+    """Simulated cameras, the first with these values."""
+    first, *others = [{"role": role, "driver": "sim"} for role in CAMERA_ROLES]
+    return [{**first, **values}, *others]
+
+
+def test_cameras_know_the_serial_that_their_device_reports(tmp_path: Path) -> None:
+    rows = cameras_with(exposure=0.01, gain=0, white_balance=4300)
+    rows[1] |= {"driver": "realsense", "serial": "7", "allow_usb2": True}
+    rows[2] |= {"driver": "video", "file": "x"}
+    cameras = load_site(site(tmp_path, cameras=rows)).cameras
+    assert [camera.device for camera in cameras] == ["sim-cam_high", "7", None]
+    assert (cameras[0].exposure, cameras[0].gain, cameras[0].white_balance) == (0.01, 0, 4300)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -153,7 +168,15 @@ def test_a_named_adapter_is_one_on_usb(tmp_path: Path) -> None:
         ({"execution": {"ensemble_decay": 0.2}}, "`ensemble_decay` says nothing with handover rtc"),
         (
             {"cameras": [{"role": role, "driver": "realsense", "serial": "1"} for role in CAMERA_ROLES]},
-            "two cameras have the same serial",
+            r"cam_high and cam_left_wrist have the same serial 1; give each its own \(`gigaedge calibrate",
+        ),
+        ({"cameras": cameras_with(gain=20)}, "`gain` needs `exposure`: the camera's auto exposure sets both"),
+        ({"cameras": cameras_with(exposure=0.0)}, r"`cameras\.0\.exposure`"),
+        ({"cameras": cameras_with(exposure=1.5)}, r"`cameras\.0\.exposure`"),
+        ({"cameras": cameras_with(white_balance=300)}, r"`cameras\.0\.white_balance`"),
+        (
+            {"cameras": cameras_with(driver="video", file="x", exposure=0.01)},
+            "`exposure` is set in a live camera; pictures from a file are as they are",
         ),
     ],
 )

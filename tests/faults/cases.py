@@ -110,11 +110,13 @@ def driver_bit(bit: int, name: str, words: str, detector: str = "joint") -> Case
     return Case(**{**vars(case), "within": AT_ONCE + 0.025})
 
 
-def blinded(name: str, injected: str, reason: str, reads: str, fault: str, on: Any, off: Any) -> Case:
+def blinded(
+    name: str, injected: str, reason: str, reads: str, fault: str, on: Any, off: Any, lasts: float = 0.8
+) -> Case:
     """A camera whose pictures are refused: the chunk is played to its end, then the arms hold."""
     return Case(
         name, injected, reason, Reaction.RESUMED, A_TICK, Since.CHUNK, f"^hold, .*\\({CAMERA}: {reads}",
-        camera(fault, on), camera(fault, off),
+        camera(fault, on), camera(fault, off), lasts,
     )  # fmt: skip
 
 
@@ -245,10 +247,19 @@ CAMERAS: Final = (
         "camera-out-of-order", "of every two frames the later one comes first", camera("disorder", True),
         camera("disorder", False), "out_of_order", r"odd camera frames .*out_of_order x \d+",
     ),
+    blinded(
+        "camera-unplugged", "the cable is pulled, and plugged in again", "lost",
+        f"RealSense sim-{CAMERA} was unplugged or lost power; waiting", "unplug", True, False, lasts=1.6,
+    ),
     Case(
-        "camera-unplugged", "no frames, gone from the list of devices", "policy", Reaction.ENDED,
-        A_TICK, Since.CHUNK, f"^{CAMERA}: RealSense sim-{CAMERA} was unplugged or lost power; .*; the arms hold",
-        lambda cell: cell.ear.command("policy", "unplug", role=CAMERA),
+        "camera-gone", "the cable is pulled for good; given up after 1.5 s here", "policy", Reaction.ENDED,
+        A_TICK, Since.CHUNK,
+        f"^{CAMERA}: RealSense sim-{CAMERA} was unplugged or lost power and gave no picture .*; the arms hold",
+        lambda cell: cell.ear.command("policy", "unplug", role=CAMERA, patience=1.5),
+    ),
+    blinded(
+        "camera-unlocked", "auto exposure comes back by itself", "unlocked", "auto exposure came back", "run_away",
+        True, False,
     ),
 )  # fmt: skip
 

@@ -231,7 +231,8 @@ class Cell:
             "schema": 1,
             "bundle": "none",
             "cameras": [
-                {"role": role, "driver": "sim", "width": 160, "height": 120} for role in CAMERA_ROLES
+                {"role": role, "driver": "sim", "width": 160, "height": 120, "exposure": 0.01}
+                for role in CAMERA_ROLES
             ],
             "arms": [
                 {

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge import librealsense
 from gigaedge.site import Site
 from gigaedge_runtime import policy_process
 from gigaedge_runtime.capture import CameraSet, open_cameras
+from gigaedge_runtime.devices import realsense
 from gigaedge_runtime.mailbox import ChunkMailbox
 from gigaedge_runtime.policy_process import Planner, main
 from tests.faults.wires import VARIABLE, Mouth, WallClock
@@ -67,12 +67,10 @@ class Misbehaving:
         """Call a fault method of the simulated cameras."""
         getattr(self._cameras.host, fault)(role, value)
 
-    def unplug(self, role: str) -> None:
-        """No frame any more, and the camera is gone from librealsense's list of devices."""
-        host, listed = self._cameras.host, librealsense.list_devices
-        serial = next(config.serial for config in host.configs if config.role == role)
-        host.stall(role)
-        librealsense.list_devices = lambda: tuple(info for info in listed() if info.serial != serial)
+    def unplug(self, role: str, patience: float) -> None:
+        """Pull the cable of a camera that is given up after `patience`, s."""
+        realsense.RECONNECT_LIMIT = patience
+        self._cameras.host.unplug(role)
 
     def plan(self, composite: NDArray[np.uint8], state: NDArray[np.float32]) -> Ramp:
         if abs(state[0]) > TURN and state[0] * self._speed > 0:

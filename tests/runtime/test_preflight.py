@@ -1,18 +1,21 @@
-"""What is asked of an arm's firmware before it may be powered."""
+"""What is asked of cameras and of an arm's firmware before anything may be powered."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
-from gigaedge.errors import ArmError
+from gigaedge.calibration import CameraCalibration, StreamInfo, amend
+from gigaedge.errors import ArmError, ConfigError
 from gigaedge.profiles import FirmwareLimits
-from gigaedge.robot import Side
-from gigaedge.site import LimitsConfig
+from gigaedge.robot import CAMERA_ROLES, CameraRole, Side
+from gigaedge.site import LimitsConfig, Site
 from gigaedge_runtime.devices.piper_report import firmware_notice
-from gigaedge_runtime.preflight import check_firmware
+from gigaedge_runtime.preflight import check_cameras, check_firmware
+from gigaedge_runtime.run import run_site
 
 DEGREES = ((-150, 150), (0, 180), (-170, 0), (-100, 100), (-70, 70), (-120, 120))
 FACTORY = FirmwareLimits(
@@ -93,3 +96,62 @@ def test_versions(version: str | None, said: str | None) -> None:
     notice = firmware_notice(version)
     assert (notice is None) == (said is None)
     assert notice is None or notice.startswith(said or "")
+
+
+# -- cameras --------------------------------------------------------------------------------------------------
+
+
+def cell(tmp_path: Path, serials: tuple[str | None, ...], calibrated: dict[CameraRole, str]) -> Site:
+    """A site of these serial numbers, with a calibration of others."""
+    file = tmp_path / "cell.calibration.json"
+    stream = StreamInfo(width=640, height=480, fps=30)
+    cameras = tuple(CameraCalibration(role=r, serial=s, stream=stream) for r, s in calibrated.items())
+    amend(file, lambda before: before.model_copy(update={"cameras": cameras}))
+    return Site.model_validate(
+        {
+            "bundle": "demo",
+            "calibration": str(file),
+            "cameras": [
+                {"role": role, "driver": "realsense", "serial": serial}
+                if serial
+                else {"role": role, "driver": "sim"}
+                for role, serial in zip(CAMERA_ROLES, serials, strict=True)
+            ],
+            "arms": [{"side": side, "driver": "sim"} for side in ("left", "right")],
+        }
+    )
+
+
+def test_the_calibrated_cameras_are_let_through(tmp_path: Path) -> None:
+    known: dict[CameraRole, str] = {"cam_high": "1", "cam_left_wrist": "2"}
+    site = cell(tmp_path, ("1", "2", "3"), known)
+    check_cameras(site)
+    check_cameras(site.model_copy(update={"calibration": None}))
+    check_cameras(cell(tmp_path, (None, "2", "3"), {"cam_high": "sim-cam_high"}))
+
+
+def test_cameras_that_changed_places_are_named(tmp_path: Path) -> None:
+    site = cell(tmp_path, ("1", "3", "2"), {"cam_left_wrist": "2", "cam_right_wrist": "3"})
+    with pytest.raises(ConfigError) as caught:
+        check_cameras(site)
+    assert str(caught.value) == (
+        f"cam_left_wrist: the site file has serial 3, {site.calibration} is of 2, which the site file gives to "
+        "cam_right_wrist: cameras were swapped; swap the serials of cam_left_wrist and cam_right_wrist back, or prove "
+        "them with `gigaedge calibrate roles`"
+    )
+
+
+def test_another_camera_is_named(tmp_path: Path) -> None:
+    site = cell(tmp_path, ("9", "2", "3"), {"cam_high": "1"})
+    with pytest.raises(ConfigError) as caught:
+        check_cameras(site)
+    assert str(caught.value) == (
+        f"cam_high: the site file has serial 9, {site.calibration} is of 1: another camera; "
+        "correct `serial`, or calibrate this camera"
+    )
+
+
+def test_a_run_does_not_start_with_cameras_swapped(tmp_path: Path) -> None:
+    site = cell(tmp_path, ("1", "3", "2"), {"cam_left_wrist": "2"})
+    with pytest.raises(ConfigError, match="cameras were swapped"):
+        run_site(site, duration=0.1)

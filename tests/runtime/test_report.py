@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gigaedge.cli.run import print_run
 from gigaedge_runtime.report import (
+    CameraHealth,
     ClampCounts,
     ControlReport,
     Histogram,
@@ -35,9 +37,11 @@ CONTROL = ControlReport(
     chunks_late=0, seam=SeamReport(*[SPREAD] * 6), held_after=None, standstill_after=None,
     enabled={"left": True}, scheduling="normal",
 )  # fmt: skip
+CAMERA = CameraHealth("cam_high", "realsense", "7", "3.2", transport=SPREAD, settings={"exposure": 0.01})
 POLICY = PolicyReport(
-    chunks=2, refused={"stale": 1}, guided=1, stages={"wait": SPREAD}, odd_frames={"out_of_order": 3}
-)
+    chunks=2, refused={"stale": 1}, guided=1, stages={"wait": SPREAD}, odd_frames={"out_of_order": 3},
+    cameras=[CAMERA],
+)  # fmt: skip
 
 
 def test_reports_survive_json(tmp_path: Path) -> None:
@@ -46,6 +50,34 @@ def test_reports_survive_json(tmp_path: Path) -> None:
     report = RunReport("duration", None, 2.0, False, {"control": 7}, 2, CONTROL, POLICY)
     report.write(tmp_path / "new" / "report.json")
     assert json.loads((tmp_path / "new" / "report.json").read_text()) == asdict(report)
+
+
+def test_a_person_reads_how_the_cameras_did(capsys: pytest.CaptureFixture[str]) -> None:
+    locked = {"exposure": 0.0083, "gain": 32.0, "white_balance": 5200.0, "enable_auto_exposure": 0.0}
+    high = CameraHealth(
+        "cam_high", "realsense", "123", "3.2", "5.16", frames=300, rate=29.97, dropped=2, out_of_order=1, duplicates=3,
+        untrusted_stamps=4, unlocked=5, reconnects=1, stamps={"global_time": 296, "arrival": 4},
+        transport=SPREAD, skew=SPREAD, skew_by_arrival=7, settings=locked,
+    )  # fmt: skip
+    film = CameraHealth("cam_left_wrist", "video", frames=10, stamps={"arrival": 10}, skew_by_arrival=7)
+    print_run(RunReport("duration", None, 2.0, False, policy=replace(POLICY, cameras=[high, film])))
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert rows["cam_high"].split() == [
+        "cam_high", "123", "3.2", "300", "30.0", "2", "13", "1", "100.0/200.0", "100.0/200.0",
+        "8.3", "ms,", "32", "gain,", "5200", "K",
+    ]  # fmt: skip
+    assert rows["cam_left_wrist"].split() == [
+        "cam_left_wrist",
+        "video",
+        "-",
+        "10",
+        "0.0",
+        *"000",
+        "-",
+        "-",
+        "auto",
+    ]
+    assert "7 observations (cam_high arrival/global_time, cam_left_wrist arrival)" in rows["skew"]
 
 
 def test_clamps_are_summed_by_limit() -> None:
