@@ -39,7 +39,8 @@ SPLITS: Final = 4
 BETTER: Final = 0.95
 """The rational model is taken when it brings the held-out error below this part of the plain one's."""
 OUTLIER: Final = 3.0
-"""A view whose error is so many times the median's is not of the same lens and board: it moved, or was misread."""
+"""A view whose error is so many times the median's is not of the same lens and board: it moved, or was misread. Below
+INTRINSICS_RMS it may just be farther away than the others, where corners are less exact."""
 OUTLIER_PART: Final = 0.25
 """More outliers than this part of all views, and it is the views that are wrong."""
 FLAT: Final = 15.0
@@ -348,7 +349,8 @@ def _without_outliers(
     while True:
         lens, views = _fit(seen, board, start, model)
         worst = max(views, key=lambda view: view.rms)
-        if worst.rms <= OUTLIER * float(np.median([view.rms for view in views])):
+        median = float(np.median([view.rms for view in views]))
+        if worst.rms <= max(OUTLIER * median, acceptance.INTRINSICS_RMS.warn):
             return views, lens
         seen = [view for view in seen if view[0] != worst.index]
         if len(seen) < max(LEAST_VIEWS, (1 - OUTLIER_PART) * len(given)):
