@@ -39,7 +39,7 @@ class Tile:
     height: int
     scale: tuple[float, float]
     """Composite px per px of the picture, horizontal and vertical."""
-    cut: tuple[int, int]
+    cut: tuple[float, float]
     """Composite px cut off on the left and above."""
     slack: tuple[float, float]
     """How far training's random crop moved, composite px to either side: half of all that is cut off."""
@@ -81,11 +81,10 @@ def tile(
     """
     width, height = composite
     if layout == "horizontal":
-        index = CAMERA_ROLES.index(role)
-        left, right = round(index * width / 3), round((index + 1) * width / 3)
-        return Tile(
-            left, 0, right - left, height, (width / 3 / source[0], height / source[1]), (0, 0), (0.0, 0.0)
-        )
+        begin = CAMERA_ROLES.index(role) * width / 3
+        left, right = round(begin), round(begin + width / 3)
+        scale = (width / 3 / source[0], height / source[1])
+        return Tile(left, 0, right - left, height, scale, (left - begin, 0.0), (0.0, 0.0))
     top, middle = height // 2, width // 2
     x, y, w, h = {
         "cam_high": (0, 0, width, top),

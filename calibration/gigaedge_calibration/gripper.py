@@ -23,7 +23,7 @@ Region = tuple[int, int, int, int]
 
 _REACH: Final = 60
 """The gripper is looked for this far away, px."""
-_ROLLS: Final = np.radians(np.arange(-8.0, 8.1, 2.0))
+_ROLLS: Final = np.radians(np.arange(-8.0, 8.1, 4.0))
 _LEAST: Final = 48
 """Edges of a region, px."""
 _LOCAL: Final = 6.0
@@ -37,10 +37,12 @@ _TEXTURED: Final = 0.3
 _ROUNDS: Final = 25
 _COARSE: Final = 5
 """So many rounds trust pixels that are three times as far off."""
-_SUPPORT: Final = 0.4
+_SUPPORT: Final = 0.35
 """Part of the region that must fit; by chance 0.2 does."""
-_SURE: Final = 0.5
+_SURE: Final = 0.45
 """With so much at the first place that is tried, others are not."""
+_BEST: Final = 3
+"""So many of the places that are tried at half size are looked at in full."""
 _AREA: Final = 40.0
 """Neighbouring pixels err together: so many of them tell as much as one; from simulation."""
 
@@ -72,11 +74,11 @@ def gripper_offset(reference: NDArray[np.uint8], live: NDArray[np.uint8], region
         )
     whole = _Pair(_grey(reference), _grey(live), region)
     half = whole.halved()
-    coarse = _align(half, np.zeros(3))
-    if coarse.support < _SURE:
-        tried = [_align(half, start) for start in _search(half)]
-        coarse = max((coarse, *tried), key=lambda fit: fit.support)
-    fit = _align(whole, coarse.move * (2.0, 2.0, 1.0))
+    fit = _align(whole, np.zeros(3))
+    if fit.support < _SURE:
+        tried = sorted((_align(half, start) for start in _search(half)), key=lambda one: one.support)
+        fits = [_align(whole, one.move * (2.0, 2.0, 1.0)) for one in tried[-_BEST:]]
+        fit = max((fit, *fits), key=lambda one: one.support)
     move, support = fit.move, fit.support
     if support < _SUPPORT or np.abs(move[:2]).max() > _REACH:
         raise CalibrationError(

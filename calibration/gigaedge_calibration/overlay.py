@@ -49,6 +49,7 @@ def overlay(
         board[top : top + red.shape[0], left : left + red.shape[1]] = np.dstack([red, cyan, cyan])
         verdict = gravest(comparison.judgements)
         _gauge(board, comparison, place)
+        cv2.rectangle(board, (left, top), (left + 210, top + 26), (20, 20, 20), -1)
         cv2.putText(board, f"{role}: {verdict.name}", (left + 6, top + 18), _FONT, 0.5, _COLOURS[verdict], 1)
         lines += [(sentence(row), row.verdict) for row in comparison.judgements if row.cause]
     lines += [(note, Verdict.WARN) for note in check.notes]
@@ -68,7 +69,7 @@ def _in_tile(image: Image, place: Tile) -> Image:
     height, width = image.shape[:2]
     scaled = (round(width * place.scale[0] * _ZOOM), round(height * place.scale[1] * _ZOOM))
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), scaled, interpolation=cv2.INTER_AREA)
-    left, upper = place.cut[0] * _ZOOM, place.cut[1] * _ZOOM
+    left, upper = (max(0, round(cut * _ZOOM)) for cut in place.cut)
     return np.asarray(grey[upper : upper + place.height * _ZOOM, left : left + place.width * _ZOOM])
 
 
