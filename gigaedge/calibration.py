@@ -13,12 +13,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from gigaedge import plausible
+from gigaedge import plausible, poses
 from gigaedge.documents import FileName, Part, Sha256, write_document
 from gigaedge.errors import CalibrationError
 from gigaedge.files import atomic_file, locked, sha256
+from gigaedge.lens import Lens
 from gigaedge.machine import installed_versions
 from gigaedge.robot import ROBOT_DIM, CameraRole, Side
 from gigaedge.validation import first_problem
@@ -73,6 +76,11 @@ class TransformInfo(Part):
             raise ValueError(f"parent and child are both {self.parent}; a transform is between two frames")
         plausible.covariance(self.covariance)
         return self
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """`T_parent_child`, shape (4, 4)."""
+        return poses.pose(poses.from_quaternion(np.array(self.quaternion)), np.array(self.translation))
 
 
 class BoardInfo(Part):
@@ -152,6 +160,11 @@ class IntrinsicsInfo(Part):
         plausible.lens(self.width, self.height, self.fx, self.fy, self.cx, self.cy)
         plausible.covariance(self.covariance, 4 + terms)
         return self
+
+    @property
+    def lens(self) -> Lens:
+        """What projects."""
+        return Lens(self.width, self.height, self.fx, self.fy, self.cx, self.cy, self.distortion)
 
 
 class MountInfo(Part):
