@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final, Literal
 
 import cv2
 import numpy as np
@@ -22,6 +22,10 @@ from gigaedge.errors import CalibrationError
 from gigaedge.lens import Lens
 
 Array = NDArray[np.float64]
+LensModel = Literal["pinhole", "radial_tangential", "rational"]
+
+TERMS: Final[dict[LensModel, int]] = {"pinhole": 0, "radial_tangential": 5, "rational": 8}
+"""Distortion coefficients of a model, in the order of `Lens.distortion`."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def solve_pose(corners: Array, points: Array, lens: Lens) -> Array | None:
         if not (np.isfinite(turn).all() and np.isfinite(shift).all()):
             continue
         turn, shift = cv2.solvePnPRefineLM(world, pixels, matrix, coefficients, turn, shift)
-        pose = poses.from_six(np.concatenate([np.ravel(turn), np.ravel(shift)]).astype(np.float64))
+        pose = _pose(turn, shift)
         error = np.sum((lens.project(poses.apply(pose, world)) - pixels) ** 2)
         if error < least:  # NaN, a board behind the camera, is not
             best, least = pose, float(error)
@@ -110,26 +114,27 @@ def solve_pose(corners: Array, points: Array, lens: Lens) -> Array | None:
 
 
 def calibrate(
-    points: Sequence[Array], corners: Sequence[Array], size: tuple[int, int], start: Lens, *, rational: bool
+    points: Sequence[Array], corners: Sequence[Array], start: Lens, model: LensModel
 ) -> tuple[Lens, list[Array]]:
     """The lens, and `T_cam_board` of every view, with the least squared reprojection error.
 
-    `points`, m, (n, 3) and `corners`, px, (n, 2) per view; `size` is width and height, px; `start` is the first guess.
-    A start without distortion keeps none; else k1 k2 p1 p2 k3, with `rational` k4 k5 k6, too
+    `points`, m, (n, 3) and `corners`, px, (n, 2) per view; `start` is a first guess, for its picture size
     (cv2.calibrateCameraExtended). Raises CalibrationError: OpenCV finds no answer.
     """
-    flags = cv2.CALIB_USE_INTRINSIC_GUESS | (cv2.CALIB_RATIONAL_MODEL if rational else 0)
-    terms = 8 if rational else 5
-    if not start.distortion:
-        terms = 0
+    terms = TERMS[model]
+    flags = cv2.CALIB_USE_INTRINSIC_GUESS
+    if model == "pinhole":
         flags |= cv2.CALIB_ZERO_TANGENT_DIST | cv2.CALIB_FIX_K1 | cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3
+    elif model == "rational":
+        flags |= cv2.CALIB_RATIONAL_MODEL
     first = np.zeros(max(terms, 5))
-    first[: len(start.distortion)] = start.distortion[: len(first)]
+    known = start.distortion[:terms]
+    first[: len(known)] = known
     try:
         _, matrix, coefficients, turns, shifts, *_ = cv2.calibrateCameraExtended(
             [np.ascontiguousarray(view, np.float32) for view in points],
             [np.ascontiguousarray(view, np.float32) for view in corners],
-            size,
+            (start.width, start.height),
             start.matrix,
             first,
             flags=flags,
@@ -137,26 +142,45 @@ def calibrate(
         )
     except cv2.error as error:
         raise CalibrationError(
-            f"the views have no solution ({error.err}); take views from more sides"
+            f"the views have no solution ({error.err}); take them from more sides"
         ) from error
+    (fx, _, cx), (_, fy, cy), _ = np.asarray(matrix, np.float64).tolist()
     distortion = tuple(float(value) for value in np.ravel(coefficients)[:terms])
-    lens = Lens(
-        *size,
-        float(matrix[0, 0]),
-        float(matrix[1, 1]),
-        float(matrix[0, 2]),
-        float(matrix[1, 2]),
-        distortion,
-    )
-    six = [
-        np.concatenate([np.ravel(turn), np.ravel(shift)]) for turn, shift in zip(turns, shifts, strict=True)
-    ]
-    return lens, [poses.from_six(view.astype(np.float64)) for view in six]
+    lens = Lens(start.width, start.height, fx, fy, cx, cy, distortion)
+    return lens, [_pose(turn, shift) for turn, shift in zip(turns, shifts, strict=True)]
+
+
+def projection_jacobian(lens: Lens, t_cam_board: Array, points: Array) -> tuple[Array, Array]:
+    """Derivatives of the pixels of `points`, m, (n, 3), in board coordinates (cv2.projectPoints).
+
+    By the pose, as a rotation vector and a translation, (2 n, 6), and by (fx, fy, cx, cy, *distortion),
+    (2 n, 4 + terms).
+    """
+    turn, _ = cv2.Rodrigues(np.ascontiguousarray(t_cam_board[:3, :3]))
+    shift = np.ascontiguousarray(t_cam_board[:3, 3])
+    _, slope = cv2.projectPoints(np.ascontiguousarray(points), turn, shift, lens.matrix, lens.coefficients)
+    return slope[:, :6], slope[:, 6 : 10 + len(lens.distortion)]
+
+
+def find_markers(image: NDArray[np.uint8], dictionary: str) -> NDArray[np.int64]:
+    """Ids of all markers of a dictionary in a picture, RGB or grey as in `detect`, ascending, shape (m,)."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
+    _, ids, _ = cv2.aruco.ArucoDetector(_dictionary(dictionary)).detectMarkers(grey)
+    return np.sort(np.zeros(0, np.int64) if ids is None else np.asarray(ids, np.int64).reshape(-1))
+
+
+def dictionary_size(dictionary: str) -> int:
+    """How many markers a dictionary has. Raises CalibrationError: OpenCV has none of that name."""
+    return len(_dictionary(dictionary).bytesList)
 
 
 def dictionaries() -> tuple[str, ...]:
     """The names of the marker dictionaries that this OpenCV knows, without AprilTag's and MIP's."""
     return tuple(sorted(name for name in dir(cv2.aruco) if name.startswith("DICT_") and name[5].isdigit()))
+
+
+def _pose(turn: NDArray[Any], shift: NDArray[Any]) -> Array:
+    return poses.from_six(np.concatenate([np.ravel(turn), np.ravel(shift)]).astype(np.float64))
 
 
 def _key(board: BoardInfo) -> tuple[int, int, float, float, str, bool]:
@@ -173,18 +197,12 @@ def _detector(
             f"board of {columns}x{rows}: an even number of rows means another pattern in OpenCV before 4.6; print an "
             "odd one, or set `legacy: true` for a print of that pattern"
         )
-    number = getattr(cv2.aruco, dictionary, None)
-    if number is None or not dictionary.startswith("DICT_"):
-        near = difflib.get_close_matches(dictionary, dictionaries(), n=1)
-        raise CalibrationError(
-            f"board: OpenCV has no dictionary {dictionary!r}; use {near[0] if near else 'DICT_5X5_100'}"
-        )
     if marker >= square:
         raise CalibrationError(
             f"board: its marker of {1e3 * marker:g} mm does not fit into its square of {1e3 * square:g} mm"
         )
-    markers = cv2.aruco.getPredefinedDictionary(number)
-    needed, there = columns * rows // 2, len(markers.bytesList)
+    markers = _dictionary(dictionary)
+    needed, there = columns * rows // 2, dictionary_size(dictionary)
     if needed > there:
         raise CalibrationError(
             f"board of {columns}x{rows} needs {needed} markers, and {dictionary} has {there}; use fewer squares"
@@ -192,3 +210,13 @@ def _detector(
     board = cv2.aruco.CharucoBoard((columns, rows), square, marker, markers)
     board.setLegacyPattern(legacy)
     return board, cv2.aruco.CharucoDetector(board)
+
+
+def _dictionary(name: str) -> Any:
+    """cv2.aruco.Dictionary."""
+    if name not in dictionaries():
+        near = difflib.get_close_matches(name, dictionaries(), n=1)
+        raise CalibrationError(
+            f"board: OpenCV has no dictionary {name!r}; use {near[0] if near else 'DICT_5X5_100'}"
+        )
+    return cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name))
