@@ -21,7 +21,6 @@ from gigaedge import plausible, poses
 from gigaedge.documents import FileName, Part, Sha256, write_document
 from gigaedge.errors import CalibrationError
 from gigaedge.files import atomic_file, locked, sha256
-from gigaedge.lens import Lens
 from gigaedge.machine import installed_versions
 from gigaedge.robot import ROBOT_DIM, CameraRole, Side
 from gigaedge.validation import first_problem
@@ -160,11 +159,6 @@ class IntrinsicsInfo(Part):
         plausible.lens(self.width, self.height, self.fx, self.fy, self.cx, self.cy)
         plausible.covariance(self.covariance, 4 + terms)
         return self
-
-    @property
-    def lens(self) -> Lens:
-        """What projects."""
-        return Lens(self.width, self.height, self.fx, self.fy, self.cx, self.cy, self.distortion)
 
 
 class MountInfo(Part):

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from gigaedge import poses
 from gigaedge.calibration import Calibration, CameraCalibration, IntrinsicsInfo, MountInfo, TransformInfo
-from gigaedge.lens import Lens
 from gigaedge.robot import CAMERA_ROLES, JOINTS
+from gigaedge_calibration.cv_compat import projection_jacobian
+from gigaedge_calibration.lens_uncertainty import lens_of
 
 Array = NDArray[np.float64]
 
@@ -101,7 +102,7 @@ def _lens(
             role, f"{what}, size", f"{before.width}x{before.height}", f"{after.width}x{after.height}"
         )
         return
-    if before.lens == after.lens:
+    if lens_of(before) == lens_of(after):
         return
     focal = 100 * (np.sqrt(after.fx * after.fy) / np.sqrt(before.fx * before.fy) - 1)
     yield _measured(role, f"{what}, focal length", focal, "%", _focal_sigma(before, after))
@@ -122,8 +123,8 @@ def _corner(role: str, what: str, before: IntrinsicsInfo, after: IntrinsicsInfo)
     """How far apart the two lenses put what the one before sees in a corner of the picture."""
     width, height = before.width - 1.0, before.height - 1.0
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
-    rays = before.lens.rays(corners)
-    shifts = after.lens.project(rays) - corners
+    rays = lens_of(before).rays(corners)
+    shifts = lens_of(after).project(rays) - corners
     worst = int(np.argmax(np.linalg.norm(shifts, axis=-1)))
     covariance = sum(
         (_pixel_covariance(info, rays[worst]) for info in (before, after) if info.covariance is not None),
@@ -134,17 +135,7 @@ def _corner(role: str, what: str, before: IntrinsicsInfo, after: IntrinsicsInfo)
 
 def _pixel_covariance(info: IntrinsicsInfo, ray: Array) -> Array:
     """Of the pixel of a ray, px^2, shape (2, 2), from that of the lens."""
-    values = np.array([info.fx, info.fy, info.cx, info.cy, *info.distortion])
-    slope = np.empty((2, len(values)))
-    for index, value in enumerate(values):
-        step = 1e-5 * max(1.0, abs(value))
-        ends = []
-        for sign in (1, -1):
-            moved = values.copy()
-            moved[index] += sign * step
-            fx, fy, cx, cy, *terms = moved.tolist()
-            ends.append(Lens(info.width, info.height, fx, fy, cx, cy, tuple(terms)).project(ray))
-        slope[:, index] = (ends[0] - ends[1]) / (2 * step)
+    _, slope = projection_jacobian(lens_of(info), np.eye(4), ray[np.newaxis])
     return np.asarray(slope @ np.array(info.covariance) @ slope.T)
 
 

@@ -14,6 +14,7 @@ import yaml
 from gigaedge.calibration import IntrinsicsInfo
 from gigaedge.errors import CalibrationError
 from gigaedge_calibration.foreign import floats, imported_lens, need, read_mapping, read_text
+from gigaedge_calibration.lens_uncertainty import lens_of
 from gigaedge_calibration.refit import four_coefficients
 
 WORST: Final = 0.5
@@ -22,7 +23,7 @@ WORST: Final = 0.5
 
 def write(lens: IntrinsicsInfo, name: str) -> tuple[str, float]:
     """The file's text, and by how many px a point moves at most. Raises CalibrationError: by more than `WORST`."""
-    exact = lens.lens
+    exact = lens_of(lens)
     if not any(exact.distortion[4:]):
         fitted, worst = exact, 0.0
     else:

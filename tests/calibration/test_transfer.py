@@ -15,11 +15,12 @@ import yaml
 
 from gigaedge.calibration import Calibration, CaptureInfo, IntrinsicsInfo, amend, load_calibration
 from gigaedge.documents import write_document
-from gigaedge.errors import CalibrationError, CameraError, InputError
+from gigaedge.errors import CalibrationError, InputError
 from gigaedge.poses import inverse, rotation, rotation_vector
 from gigaedge.site import CameraConfig
 from gigaedge_calibration import kalibr_chain, opencv_file, ros_camera_info, urdf_mounts
 from gigaedge_calibration.difference import compare
+from gigaedge_calibration.lens_uncertainty import lens_of
 from gigaedge_calibration.refit import four_coefficients
 from tests.calibration.example_calibration import DISTORTION, example, intrinsics, transform
 from tests.command_line import answer, fails, gigaedge, succeeds
@@ -79,7 +80,7 @@ def test_opencv_reads_what_is_written_and_gives_back_every_digit(tmp_path: Path,
     lens = LENSES[name]
     file.write_text(opencv_file.write(lens))
     storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_READ)
-    np.testing.assert_array_equal(storage.getNode("camera_matrix").mat(), lens.lens.matrix)
+    np.testing.assert_array_equal(storage.getNode("camera_matrix").mat(), lens_of(lens).matrix)
     terms = storage.getNode("distortion_coefficients").mat()
     np.testing.assert_array_equal(terms, [list(lens.distortion) or [0.0] * 5])
     assert storage.getNode("image_width").real() == 640
@@ -92,7 +93,7 @@ def test_what_this_opencv_writes_is_read(tmp_path: Path, flat: bool) -> None:
     """A flat array is a matrix of 5x1 to OpenCV 4 and an nd-matrix to OpenCV 5."""
     file = tmp_path / "camera.yml"
     storage = cv2.FileStorage(str(file), cv2.FILE_STORAGE_WRITE)
-    storage.write("cameraMatrix", OWN.lens.matrix)
+    storage.write("cameraMatrix", lens_of(OWN).matrix)
     storage.write("distCoeffs", np.array(DISTORTION) if flat else np.array([DISTORTION]))
     storage.release()
     back = opencv_file.read(file, (640, 480))
@@ -132,7 +133,9 @@ def test_kalibr_has_four_coefficients_fitted_anew(tmp_path: Path) -> None:
 
     def apart(other: IntrinsicsInfo) -> float:
         corners = np.array([[x, y] for x in (0, 320, 639) for y in (0, 240, 479)])
-        return float(np.max(np.linalg.norm(other.lens.project(OWN.lens.rays(corners)) - corners, axis=-1)))
+        return float(
+            np.max(np.linalg.norm(lens_of(other).project(lens_of(OWN).rays(corners)) - corners, axis=-1))
+        )
 
     assert apart(back) <= worst + 1e-9
     assert (
@@ -150,7 +153,7 @@ def test_kalibr_says_four_coefficients_exactly(tmp_path: Path) -> None:
 
 
 def test_a_refit_of_four_is_itself() -> None:
-    lens = OWN.model_copy(update={"distortion": (*DISTORTION[:4], 0.0)}).lens
+    lens = lens_of(OWN.model_copy(update={"distortion": (*DISTORTION[:4], 0.0)}))
     refit = four_coefficients(lens)
     assert refit.worst < 1e-9
     assert refit.lens.fx == pytest.approx(lens.fx)
@@ -309,16 +312,17 @@ def test_a_lens_of_another_size_is_refused(site: Path) -> None:
 
 
 def test_the_factorys_lens_comes_from_the_camera(private_home: Path, site: Path) -> None:
-    from gigaedge_calibration.factory import factory_lens
     from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense
 
-    fails("camera 132000000000 is not connected; connected: none", "calibrate", "import", site, "--format",
+    fails("132000000000: no such camera is connected", "calibrate", "import", site, "--format",
           "realsense", "--role", "cam_high", code=3)  # fmt: skip
     config = CameraConfig(role="cam_high", driver="sim", serial="132000000000")
     with SimulatedRealSense([config]):
         succeeds("calibrate", "import", site, "--format", "realsense", "--role", "cam_high")
-        with pytest.raises(CameraError, match=r"camera 132000000000 has no colour stream of 848x480 at 30/s"):
-            factory_lens("132000000000", 848, 480, 30)
+        large = site.with_name("large.yaml")
+        large.write_text(SITE.replace("realsense,", "realsense, width: 848,"))
+        fails("cam_high: camera 132000000000 has no colour stream of 848x480", "calibrate", "import", large, "--format",
+              "realsense", "--role", "cam_high", code=3)  # fmt: skip
     camera = load_calibration(site.parent / "cell.calibration.json").camera("cam_high")
     assert camera is not None
     assert camera.factory is not None

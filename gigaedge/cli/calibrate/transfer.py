@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gigaedge.cli.common import ForceOption, JsonOption, needs, print_json, print_notices, print_table
-from gigaedge.errors import CalibrationError, CheckFailedError, ConfigError, InputError
+from gigaedge.errors import CalibrationError, CameraError, CheckFailedError, ConfigError, InputError
 from gigaedge.robot import CameraRole
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ def diff_command(
     Exit code 0 when all measurements agree within their uncertainties, 1 when something differs.
     """
     from gigaedge.calibration import load_calibration
-    from gigaedge_calibration.difference import compare
+
+    with needs("robot"):
+        from gigaedge_calibration.difference import compare
 
     changes = compare(*(load_calibration(calibration_file(path)) for path in (before, after)))
     differs = [change for change in changes if change.differs]
@@ -149,7 +151,9 @@ def export_command(
     """
     from gigaedge.calibration import load_calibration
     from gigaedge.files import require_free, write_text
-    from gigaedge_calibration.transfer import export
+
+    with needs("robot"):
+        from gigaedge_calibration.transfer import export
 
     calibration = load_calibration(calibration_file(site))
     require_free(out, replace=force)
@@ -193,8 +197,8 @@ def import_command(
     if file is None:
         lens = _factory(config)
     else:
-        from gigaedge_calibration.transfer import read_lens
-
+        with needs("robot"):
+            from gigaedge_calibration.transfer import read_lens
         lens = read_lens(file, form, (config.width, config.height), entry)  # type: ignore[arg-type]
     target = loaded.calibration or default_calibration(site)
 
@@ -216,8 +220,15 @@ def _factory(config: CameraConfig) -> IntrinsicsInfo:
             f"{config.role}: the site names no serial number; --format realsense needs a camera"
         )
     with needs("robot"):
-        from gigaedge_calibration.factory import factory_lens
-    return factory_lens(config.serial, config.width, config.height, config.fps)
+        from gigaedge.librealsense import factory_lens
+        from gigaedge_calibration.lens_uncertainty import factory_info
+
+    lens = factory_lens(config.serial, config.width, config.height)
+    if lens is None:
+        raise CameraError(
+            f"{config.role}: camera {config.serial} has no colour stream of {config.width}x{config.height}"
+        )
+    return factory_info(lens)
 
 
 def _with_lens(before: Calibration, config: CameraConfig, lens: IntrinsicsInfo, force: bool) -> Calibration:
