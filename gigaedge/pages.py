@@ -30,7 +30,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.prose, th.prose { text-align: left; white-space: normal; min-width: 11rem; }
+td.prose, th.prose { text-align: left; white-space: normal; min-width: 12rem; }
 tbody tr { vertical-align: top; }
 .grade { font-weight: 600; white-space: nowrap; }
 .grade.pass { color: var(--pass); } .grade.warn { color: var(--warn); } .grade.fail { color: var(--fail); }
@@ -44,6 +44,9 @@ svg { color: var(--ink); fill: currentColor; max-width: 100%; height: auto; }
 """
 
 
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""So that a browser asks nobody for anything, whatever a page says."""
+
 Grade = Literal["pass", "warn", "fail", "none"]
 """How something is judged; `none`: not at all."""
 
@@ -56,7 +59,8 @@ def page(title: str, sections: Sequence[str]) -> str:
     """A whole document."""
     name = escape(title)
     head = (
-        '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{name}</title>\n<style>{_STYLE}</style>"
     )
     body = "\n".join([f"<h1>{name}</h1>", *sections])
@@ -124,7 +128,7 @@ def figure(fig: Figure, caption: str, alt: str) -> str:
         fig.savefig(buffer, format="svg", transparent=True, metadata=unsigned)
     text = buffer.getvalue()
     drawing = text[text.index("<svg") :].strip().replace("#000000", "currentColor")
-    prefix = f"f{hashlib.sha256((caption + drawing).encode()).hexdigest()[:10]}-"
+    prefix = f"f{hashlib.sha256((caption + alt + drawing).encode()).hexdigest()[:10]}-"
     drawing = re.sub(r'(\bid="|\bhref="#|url\(#)', lambda match: match.group() + prefix, drawing)
     drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
     return f"<figure>\n{drawing}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"

@@ -19,7 +19,7 @@ BASES = "right base in left base"
 
 
 def judge_file(calibration: Calibration, sides: Sequence[Side] = SIDES) -> list[Judgement]:
-    """One row per quantity of every camera, then the board, the arms and the witness; `sides` are the arms there are."""
+    """One row per quantity of every camera, then the board, the arms (those in `sides` are there) and the witness."""
     rows: list[Judgement] = []
     for role in CAMERA_ROLES:
         camera = calibration.camera(role)

@@ -20,30 +20,41 @@ from gigaedge.calibration import (
     TransformInfo,
 )
 from gigaedge.calibration_chain import Chain, KeptCapture
-from gigaedge.pages import Grade, banner, bullets, figure, grade, page, paragraph, section, table
-from gigaedge.robot import JOINTS, CameraRole
+from gigaedge.pages import Grade, Html, banner, bullets, figure, grade, page, paragraph, section, table
+from gigaedge.robot import CAMERA_ROLES, JOINTS, CameraRole
 from gigaedge.tiles import Layout
 from gigaedge_calibration.figures import sigma_figure
 from gigaedge_calibration.file_verdicts import summary
 from gigaedge_calibration.lens_uncertainty import policy_crop
 from gigaedge_calibration.report_figures import Picture, mounts_figure, views_figure, zeros_figure
-from gigaedge_calibration.verdicts import Judgement, Verdict
+from gigaedge_calibration.verdicts import Judgement, Limit, Verdict
 
 GRADES: Final[dict[Verdict, Grade]] = {Verdict.PASS: "pass", Verdict.WARN: "warn", Verdict.FAIL: "fail"}
 
+UNITS: Final = {
+    "of the fitted error": "x fitted",
+    "of the predicted error": "x predicted",
+    "standard deviations": "sigma",
+}
+"""Shorter, for cells of a table."""
+
 NOT_PROVEN: Final = (
-    "That the arm's fingertip meets a point the camera sees. What stands here as 2 sigma is how well the estimate "
-    "repeats, for noise as it was assumed: in simulation 0.06 degrees and 0.4 mm at a wrist (95 % of trials). Gravity "
-    "sag, backlash and flexing depend on the pose and were not in it. Until a touch test on this cell says otherwise, "
-    "claim about 0.1 degrees and 1 mm at the wrists, and 2 mm at the front camera.",
-    "That the policy succeeds. The limits of a view's shift come from how training cropped its pictures; those of roll, "
-    "scale, brightness and colour are judgements. No curve of success against any of them is known for this policy.",
-    "That joints 1 and 6 stand at their zero. To a camera on the wrist, joint 1 looks like the board turned, joint 6 like "
-    "the camera turned on its bracket; only the witness, with the front view and the gripper, tells them apart.",
-    "When light really fell on a sensor. Latency is against the arm's joint feedback, whose own delay is in it; rolling "
-    "shutter and the middle of the exposure are not modelled. The skew between cameras is free of the feedback's delay.",
-    "That the cell is still as it was. This page says how it was at calibration; `gigaedge calibrate check` says how it "
-    "is now, and does so at every start.",
+    "That the arm's fingertip meets a point the camera sees. What stands here as 2 sigma is how well the "
+    "estimate repeats, for noise as it was assumed: in simulation 0.06 degrees and 0.4 mm at a wrist (95 "
+    "% of trials). Gravity sag, backlash and flexing depend on the pose and were not in it. Until a touch "
+    "test on this cell says otherwise, claim about 0.1 degrees and 1 mm at the wrists, and 2 mm at the "
+    "front camera.",
+    "That the policy succeeds. The limits of a view's shift come from how training cropped its pictures; "
+    "those of roll, scale, brightness and colour are judgements. No curve of success against any of them "
+    "is known for this policy.",
+    "That joints 1 and 6 stand at their zero. To a camera on the wrist, joint 1 looks like the board "
+    "turned, joint 6 like the camera turned on its bracket; only the witness, with the front view and the "
+    "gripper, tells them apart.",
+    "When light really fell on a sensor. Latency is against the arm's joint feedback, whose own delay is "
+    "in it; rolling shutter and the middle of the exposure are not modelled. The skew between cameras is "
+    "free of the feedback's delay.",
+    "That the cell is still as it was. This page says how it was at calibration; `gigaedge calibrate "
+    "check` says how it is now, and does so at every start.",
     "That anybody is safe. Nothing here is a safety function.",
 )
 
@@ -74,7 +85,7 @@ def render(
     text = f"{counts}. {head.file.name} of {calibration.created:%Y-%m-%d %H:%M} UTC, SHA-256 {head.sha256[:16]}..."
     parts = [
         banner(verdict.name, GRADES[verdict], text),
-        section("Verdicts", _verdicts(judgements)),
+        section("Verdicts", *_verdicts(judgements)),
         section("What this does not prove", bullets(NOT_PROVEN)),
         section("What the policy sees", _views(views, views_missing)),
         *(section(camera.role, *_camera(camera)) for camera in calibration.cameras),
@@ -86,52 +97,92 @@ def render(
     return page(title, parts)
 
 
-def _verdicts(judgements: Sequence[Judgement]) -> str:
-    """The gravest first; what nobody measured last."""
-    order = sorted(judgements, key=lambda row: (-row.verdict, not row.measured))
-    rows = []
-    for row in order:
-        unit = f" {row.limit.unit}" if row.limit else ""
-        value = "" if row.value is None else f"{row.value:.3g}"
-        spread = "" if row.sigma is None else f" +- {2 * row.sigma:.2g}"
-        limit = f"{row.limit.warn:g} / {row.limit.fail:g}" if row.limit else ""
-        word = row.verdict.name if row.measured or row.verdict is not Verdict.PASS else "not measured"
-        judged: Grade = "none" if word == "not measured" else GRADES[row.verdict]
-        why = row.limit.why if row.limit else ""
-        advice = ". ".join(text for text in (row.cause, f"Mend: {row.mend}" if row.mend else "") if text)
-        rows.append(
-            [
-                row.check,
-                row.subject,
-                grade(word, judged),
-                f"{value}{spread}{unit}".strip(),
-                limit,
-                why,
-                advice,
-            ]
-        )
-    header = [
-        "check",
-        "of",
-        "verdict",
-        "measured, +- 2 sigma",
-        "warn / fail above",
-        "why this limit",
-        "cause and mend",
-    ]
+def _verdicts(judgements: Sequence[Judgement]) -> list[str]:
+    """What is not good, the gravest first and what nobody measured last; then everything."""
+    bad = [row for row in judgements if row.verdict is not Verdict.PASS or not row.measured]
+    bad.sort(key=lambda row: (-row.verdict, not row.measured))
+    parts = [paragraph("Nothing is to be mended.")]
+    if bad:
+        rows = [
+            [row.check, row.subject, _verdict(row), _value(row), _limit(row.limit), row.cause, row.mend]
+            for row in bad
+        ]
+        header = [
+            "to be mended",
+            "of",
+            "verdict",
+            "measured, +- 2 sigma",
+            "warn / fail above",
+            "cause",
+            "mend",
+        ]
+        parts = [table(header, rows, prose=(0, 1, 2, 5, 6))]
+    cameras = [row for row in judgements if row.subject in CAMERA_ROLES]
+    others = [row for row in judgements if row.subject not in CAMERA_ROLES]
     note = (
         "Why a limit: (S) from simulation with known truth, (D) derived from the training crop, (J) a judgement, to be "
-        "revised on hardware."
+        "revised on hardware. Measured values are +- 2 sigma where that is known."
     )
-    return table(header, rows, prose=(0, 1, 2, 5, 6)) + paragraph(note)
+    return [*parts, _matrix(cameras), _list(others), paragraph(note)]
+
+
+def _matrix(judgements: Sequence[Judgement]) -> str:
+    """A row per check and limit, a column per camera."""
+    found: dict[tuple[str, Limit | None], dict[str, Judgement]] = {}
+    for row in judgements:
+        found.setdefault((row.check, row.limit), {})[row.subject] = row
+    rows = []
+    for (check, limit), by_role in sorted(found.items(), key=lambda item: _place(item[0][0], judgements)):
+        cells = [_cell(by_role[role]) if role in by_role else "" for role in CAMERA_ROLES]
+        rows.append([check, *cells, _limit(limit), limit.why if limit else ""])
+    return table(["camera", *CAMERA_ROLES, "warn / fail above", "why this limit"], rows, prose=(5,))
+
+
+def _place(check: str, judgements: Sequence[Judgement]) -> int:
+    """Where a check comes first: one camera may have more checks than another."""
+    return next(index for index, row in enumerate(judgements) if row.check == check)
+
+
+def _list(judgements: Sequence[Judgement]) -> str:
+    rows = [
+        [row.check, row.subject, _cell(row), _limit(row.limit), row.limit.why if row.limit else ""]
+        for row in judgements
+    ]
+    return table(["cell", "of", "", "warn / fail above", "why this limit"], rows, prose=(1, 4))
+
+
+def _cell(row: Judgement) -> Html:
+    """The value, or the verdict where there is none, in the verdict's colour."""
+    value = _value(row)
+    if not value or row.verdict is Verdict.PASS:
+        return grade(value, "pass") if value else _verdict(row)
+    return grade(f"{row.verdict.name} {value}", GRADES[row.verdict])
+
+
+def _verdict(row: Judgement) -> Html:
+    if not row.measured and row.verdict is Verdict.PASS:
+        return grade("not measured", "none")
+    return grade(row.verdict.name, GRADES[row.verdict])
+
+
+def _value(row: Judgement) -> str:
+    if row.value is None:
+        return ""
+    spread = "" if row.sigma is None else f" +- {2 * row.sigma:.2g}"
+    unit = row.limit.unit if row.limit else ""
+    return f"{row.value:.3g}{spread} {UNITS.get(unit, unit)}".strip()
+
+
+def _limit(limit: Limit | None) -> str:
+    return f"{limit.warn:g} / {limit.fail:g}" if limit else ""
 
 
 def _views(views: Views | None, missing: str) -> str:
     if views is None:
         return paragraph(f"Not drawn: {missing}")
     caption = (
-        "Left: the reference pictures as the policy sees them. Right: each whole picture; solid: what is cut out of it, "
-        "dashed: the outermost crops of training. What the policy sees is never undistorted."
+        "Left: the reference pictures as the policy sees them. Right: each whole picture; solid: what is cut out of "
+        "it, dashed: the outermost crops of training. What the policy sees is never undistorted."
     )
     alt = "The composite of the three reference pictures, and each picture with its crops"
     return figure(views_figure(views.composite, views.pictures, views.layout), caption, alt)
@@ -230,15 +281,13 @@ def _mount(mount: MountInfo) -> list[list[str]]:
 
 
 def _transform(info: TransformInfo) -> str:
-    spread = (
-        [None] * 6 if info.covariance is None else list(2 * np.sqrt(np.diagonal(np.array(info.covariance))))
-    )
+    sigmas = None if info.covariance is None else np.sqrt(np.diagonal(np.array(info.covariance)))
     millimetres = ", ".join(
-        f"{1e3 * value:.2f}" + ("" if sigma is None else f" +- {1e3 * sigma:.2g}")
-        for value, sigma in zip(info.translation, spread[3:], strict=True)
+        f"{1e3 * value:.2f}" + ("" if sigmas is None else f" +- {2e3 * sigmas[3 + axis]:.2g}")
+        for axis, value in enumerate(info.translation)
     )
     turns = (
-        "" if spread[0] is None else f"; +- {', '.join(f'{np.degrees(s):.2g}' for s in spread[:3])} degrees"
+        "" if sigmas is None else f"; +- {', '.join(f'{2 * np.degrees(s):.2g}' for s in sigmas[:3])} degrees"
     )
     quaternion = ", ".join(f"{value:.5f}" for value in info.quaternion)
     return f"{info.child} in {info.parent}: {millimetres} mm; wxyz {quaternion}{turns}"

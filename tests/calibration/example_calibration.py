@@ -21,7 +21,7 @@ from gigaedge.calibration import (
     WitnessInfo,
 )
 from gigaedge.poses import from_six, quaternion
-from gigaedge.robot import CAMERA_ROLES, CameraRole
+from gigaedge.robot import CAMERA_ROLES, CameraRole, Side
 
 SIGMAS = (0.3, 0.3, 0.25, 0.2, 0.002, 0.01, 0.0002, 0.0002, 0.015)
 """Of fx, fy, cx, cy, k1, k2, p1, p2, k3."""
@@ -85,21 +85,20 @@ def camera(index: int, role: CameraRole) -> CameraCalibration:
     )  # fmt: skip
 
 
+def witness(side: Side) -> WitnessInfo:
+    role: CameraRole = "cam_left_wrist" if side == "left" else "cam_right_wrist"
+    corners = ((1.0, 2.0), (30.0, 2.0), (3.5, 40.0))
+    look = Look(role=role, joints=(0.1,) * 14, ids=(0, 1, 5), corners=corners)
+    front = (look.model_copy(update={"role": "cam_high"}),)
+    return WitnessInfo(side=side, looks=(look,) * 3, front=front, sigma_px=0.2, sigma_joint=0.0009)
+
+
 def example() -> Calibration:
-    look = Look(
-        role="cam_left_wrist",
-        joints=(0.1,) * 14,
-        ids=(0, 1, 5),
-        corners=((1.0, 2.0), (30.0, 2.0), (3.5, 40.0)),
-    )
     return Calibration(
         created=datetime(2026, 11, 20, 9, 30, tzinfo=timezone.utc),
         versions={"gigaedge": "0.1.0", "opencv-python": "5.0.0"},
         board=BoardInfo(columns=9, rows=7, square=0.027, marker=0.02, measured=0.243),
         cameras=tuple(camera(index, role) for index, role in enumerate(CAMERA_ROLES)),
         bases=transform("left_base", "right_base", (0.0, 0.0, 0.02, 0.0, -0.6, 0.0), 0.05, 0.0006),
-        witnesses=(
-            WitnessInfo(side="left", looks=(look,) * 3, front=(look.model_copy(update={"role": "cam_high"}),),
-                        sigma_px=0.2, sigma_joint=0.0009),
-        ),
+        witnesses=(witness("left"), witness("right")),
     )  # fmt: skip
