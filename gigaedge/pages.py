@@ -26,11 +26,11 @@ _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
  max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.prose, th.prose { text-align: left; white-space: normal; min-width: 12rem; }
+td.prose, th.prose { text-align: left; white-space: normal; min-width: 9rem; }
 tbody tr { vertical-align: top; }
 .grade { font-weight: 600; white-space: nowrap; }
 .grade.pass { color: var(--pass); } .grade.warn { color: var(--warn); } .grade.fail { color: var(--fail); }

@@ -57,7 +57,7 @@ def judge_kept(chain: Chain, captures: list[KeptCapture]) -> list[Judgement]:
             mend="copy the older files back beside it",
         )
         if chain.broken
-        else Judgement("chain of files", "file", Verdict.PASS, float(len(chain.links)))
+        else Judgement("chain of files", "file", Verdict.PASS)
     ]
     broken = [each for each in captures if each.problem]
     for each in broken:
@@ -66,7 +66,7 @@ def judge_kept(chain: Chain, captures: list[KeptCapture]) -> list[Judgement]:
             Judgement(name, each.info.subject, Verdict.WARN, cause=each.problem, mend="copy them back")
         )
     if not broken:
-        rows.append(Judgement("captures kept", "file", Verdict.PASS, float(len(captures))))
+        rows.append(Judgement("captures kept", "file", Verdict.PASS))
     return rows
 
 
@@ -355,12 +355,11 @@ def _witness(calibration: Calibration, sides: Sequence[Side]) -> Iterator[Judgem
                 "witness",
                 side,
                 Verdict.WARN,
-                float(len(witness.looks)),
                 cause=cause,
                 mend=f"{mend} --looks 3",
             )
         else:
-            yield Judgement("witness", side, Verdict.PASS, float(len(witness.looks)))
+            yield Judgement("witness", side, Verdict.PASS)
 
 
 def _missing(check: str, subject: str, cost: str, mend: str, *, required: bool = False) -> Judgement:

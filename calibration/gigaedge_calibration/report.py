@@ -111,7 +111,7 @@ def _verdicts(judgements: Sequence[Judgement]) -> list[str]:
             "to be mended",
             "of",
             "verdict",
-            "measured, +- 2 sigma",
+            "measured, ± 2 sigma",
             "warn / fail above",
             "cause",
             "mend",
@@ -121,7 +121,7 @@ def _verdicts(judgements: Sequence[Judgement]) -> list[str]:
     others = [row for row in judgements if row.subject not in CAMERA_ROLES]
     note = (
         "Why a limit: (S) from simulation with known truth, (D) derived from the training crop, (J) a judgement, to be "
-        "revised on hardware. Measured values are +- 2 sigma where that is known."
+        "revised on hardware. Measured values are ± 2 sigma where that is known."
     )
     return [*parts, _matrix(cameras), _list(others), paragraph(note)]
 
@@ -166,15 +166,14 @@ def _verdict(row: Judgement) -> Html:
 
 
 def _value(row: Judgement) -> str:
+    """In the unit of its limit."""
     if row.value is None:
         return ""
-    spread = "" if row.sigma is None else f" +- {2 * row.sigma:.2g}"
-    unit = row.limit.unit if row.limit else ""
-    return f"{row.value:.3g}{spread} {UNITS.get(unit, unit)}".strip()
+    return f"{row.value:.3g}" + ("" if row.sigma is None else f" ± {2 * row.sigma:.2g}")
 
 
 def _limit(limit: Limit | None) -> str:
-    return f"{limit.warn:g} / {limit.fail:g}" if limit else ""
+    return f"{limit.warn:g} / {limit.fail:g} {UNITS.get(limit.unit, limit.unit)}" if limit else ""
 
 
 def _views(views: Views | None, missing: str) -> str:
@@ -244,7 +243,7 @@ def _lens(name: str, lens: IntrinsicsInfo | None) -> list[list[str]]:
     values = (lens.fx, lens.fy, lens.cx, lens.cy, *lens.distortion)
     spread = None if lens.covariance is None else 2 * np.sqrt(np.diagonal(np.array(lens.covariance)))
     said = [
-        f"{key} {value:.6g}" + ("" if spread is None else f" +- {spread[index]:.2g}")
+        f"{key} {value:.6g}" + ("" if spread is None else f" ± {spread[index]:.2g}")
         for index, (key, value) in enumerate(zip(names, values, strict=False))
     ]
     quality = [
@@ -283,11 +282,11 @@ def _mount(mount: MountInfo) -> list[list[str]]:
 def _transform(info: TransformInfo) -> str:
     sigmas = None if info.covariance is None else np.sqrt(np.diagonal(np.array(info.covariance)))
     millimetres = ", ".join(
-        f"{1e3 * value:.2f}" + ("" if sigmas is None else f" +- {2e3 * sigmas[3 + axis]:.2g}")
+        f"{1e3 * value:.2f}" + ("" if sigmas is None else f" ± {2e3 * sigmas[3 + axis]:.2g}")
         for axis, value in enumerate(info.translation)
     )
     turns = (
-        "" if sigmas is None else f"; +- {', '.join(f'{2 * np.degrees(s):.2g}' for s in sigmas[:3])} degrees"
+        "" if sigmas is None else f"; ± {', '.join(f'{2 * np.degrees(s):.2g}' for s in sigmas[:3])} degrees"
     )
     quaternion = ", ".join(f"{value:.5f}" for value in info.quaternion)
     return f"{info.child} in {info.parent}: {millimetres} mm; wxyz {quaternion}{turns}"
@@ -318,7 +317,7 @@ def _mounts(calibration: Calibration) -> list[str]:
         parts += [
             figure(
                 zeros,
-                "What each joint's zero is off by, seen by the camera named, +- 2 sigma; shaded: no warning.",
+                "What each joint's zero is off by, seen by the camera named, ± 2 sigma; shaded: no warning.",
                 "Zero offsets of joints 2 to 5",
             ),
             table(["zero offsets, degrees", *(f"joint {joint + 1}" for joint in range(JOINTS))], rows),
@@ -329,14 +328,14 @@ def _mounts(calibration: Calibration) -> list[str]:
 def _zero(mount: MountInfo, joint: int) -> str:
     if not mount.zero_sigmas[joint]:
         return "cannot tell"
-    return f"{np.degrees(mount.zero_offsets[joint]):.2f} +- {2 * np.degrees(mount.zero_sigmas[joint]):.2f}"
+    return f"{np.degrees(mount.zero_offsets[joint]):.2f} ± {2 * np.degrees(mount.zero_sigmas[joint]):.2f}"
 
 
 def _time(calibration: Calibration) -> str:
     rows = [
         [
             camera.role,
-            f"{-1e3 * camera.latency.seconds:.1f} +- {2e3 * camera.latency.sigma:.1f}",
+            f"{-1e3 * camera.latency.seconds:.1f} ± {2e3 * camera.latency.sigma:.1f}",
             f"{camera.latency.against} arm",
         ]
         for camera in calibration.cameras
@@ -344,7 +343,7 @@ def _time(calibration: Calibration) -> str:
     ]
     if not rows:
         return paragraph("Latency was not measured.")
-    return table(["", "a frame's stamp is late by, ms, +- 2 sigma", "against the feedback of"], rows)
+    return table(["", "a frame's stamp is late by, ms, ± 2 sigma", "against the feedback of"], rows)
 
 
 def _board(calibration: Calibration) -> str:

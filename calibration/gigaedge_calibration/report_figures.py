@@ -24,8 +24,8 @@ Picture = NDArray[np.uint8]
 def views_figure(composite: Picture, pictures: Mapping[CameraRole, Picture], layout: Layout) -> Figure:
     """The composite, RGB of shape (H, W, 3), and each picture with the crops of inference and of training."""
     height, width = composite.shape[:2]
-    fig = Figure(figsize=(9.5, 5.6), layout="constrained")
-    grid = fig.add_gridspec(3, 2, width_ratios=(1.35, 1))
+    fig = Figure(figsize=(9.5, 7.4), layout="constrained")
+    grid = fig.add_gridspec(3, 2, width_ratios=(1.25, 1))
     whole = fig.add_subplot(grid[:, 0])
     whole.imshow(composite, interpolation="none")
     whole.set_title(f"what the policy sees, {width} x {height}", fontsize=10)
