@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,7 +17,10 @@ from numpy.typing import NDArray
 
 from gigaedge.calibration import Calibration, CameraCalibration, CaptureInfo, MountInfo, load_calibration
 from gigaedge.calibration_chain import Chain, KeptCapture
+from gigaedge.cli import browser
+from gigaedge.cli.browser import find_browser
 from gigaedge.documents import write_document
+from gigaedge.errors import GigaedgeError
 from gigaedge.files import sha256
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge_calibration.captures import Capture, save_captures
@@ -30,12 +31,6 @@ from tests.calibration.example_calibration import example, intrinsics, transform
 from tests.calibration.test_transfer import SITE
 from tests.command_line import fails, gigaedge, succeeds
 from tests.core.test_pages import Reader
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--host-resolver-rules=MAP * ~NOTFOUND",
-)  # fmt: skip
 
 
 def picture(index: int) -> NDArray[np.uint8]:
@@ -290,20 +285,40 @@ def test_the_judgements_as_json_and_a_failure_is_exit_code_1(tmp_path: Path) -> 
     assert not list(tmp_path.glob("*.html"))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium: sh tools/system-packages.sh browser python3")
-def test_a_browser_shows_the_page(html: str, tmp_path: Path) -> None:
-    assert CHROMIUM is not None
-    page = tmp_path / "report.html"
-    page.write_text(html)
+@pytest.mark.skipif(
+    find_browser() is None, reason="needs a Chromium: sh tools/system-packages.sh browser python3"
+)
+def test_a_browser_shows_the_page(site: Path, tmp_path: Path) -> None:
     folder = Path(os.environ.get("GIGAEDGE_ARTEFACTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    shot = folder / "calibration-report.png"
-    options = (f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,2400", "--hide-scrollbars")
-    command = [CHROMIUM, *QUIET, *options, "--dump-dom", f"--screenshot={shot}", page.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert "mount, rotation, two sigma" in dom
-    assert dom.count("<svg") >= 6
+    shot, page = folder / "calibration-report.png", tmp_path / "report.html"
+    succeeds("calibrate", "report", site, "--out", page, "--screenshot", shot, "--force")
     image = cv2.imread(str(shot), cv2.IMREAD_COLOR)
     assert image is not None
     assert image.shape == (2400, 1200, 3)
     assert len(np.unique(image.reshape(-1, 3), axis=0)) > 200  # pictures and text, not a blank sheet
+    dom = browser.screenshot(page, tmp_path / "again.png")
+    assert "mount, rotation, two sigma" in dom
+    assert dom.count("<svg") >= 6
+
+
+def test_without_a_browser_the_page_is_written_and_the_picture_refused(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    call = ("calibrate", "report", site, "--out", tmp_path / "a.html", "--screenshot", tmp_path / "a.png")
+    fails("no chromium or chromium-browser or google-chrome on PATH; install one", *call)
+    assert (tmp_path / "a.html").is_file()
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_browser_that_makes_no_picture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "chromium"
+    broken.write_text("#!/bin/sh\necho no display >&2\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(GigaedgeError, match=r"chromium made no picture of .*page.html: no display"):
+        browser.screenshot(tmp_path / "page.html", tmp_path / "a.png")
+    broken.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(browser, "PATIENCE", 0.2)
+    with pytest.raises(GigaedgeError, match=r"made no picture of .*page.html within 0 s"):
+        browser.screenshot(tmp_path / "page.html", tmp_path / "a.png")

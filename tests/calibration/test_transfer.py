@@ -235,8 +235,8 @@ def test_what_is_not_known_is_not_exported(site: Path) -> None:
     ):
         fails(message, "calibrate", "export", site, "--format", form, "--role", role, *out)
     file.unlink()
-    fails("has no calibration yet (cell.calibration.json beside it)", "calibrate", "export", site, "--format",
-          "ros", "--role", "cam_high", *out)  # fmt: skip
+    message = f"has no calibration yet ({file}); make one with `gigaedge calibrate`"
+    fails(message, "calibrate", "export", site, "--format", "ros", "--role", "cam_high", *out)
 
 
 def test_an_imported_lens_has_no_uncertainty_and_replaces_a_measured_one_only_when_forced(site: Path) -> None:

@@ -31,14 +31,18 @@ def report_command(
         Path | None,
         typer.Option(help="Page to write; default: beside the calibration.", show_default=False),
     ] = None,
+    screenshot: Annotated[
+        Path | None,
+        typer.Option(help="Picture of the page's top to write, too; needs a Chromium.", show_default=False),
+    ] = None,
     force: ForceOption = False,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
     """Write the calibration as one page: every verdict with its limit and reason, and what all of it does not prove.
 
-    What nobody measured is a row, too. `--json` prints the judgements and writes no page unless --out is given. Nothing
-    live is looked at: see `gigaedge calibrate check`. Exit code 1 when a check failed.
+    What nobody measured is a row, too. `--json` prints the judgements, and writes a page only where --out or
+    --screenshot asks for it. Nothing live is looked at: see `gigaedge calibrate check`. Exit code 1: a check failed.
     """
     from gigaedge.calibration import load_calibration
     from gigaedge.calibration_chain import follow, verify_captures
@@ -51,14 +55,19 @@ def report_command(
     calibration = load_calibration(file)
     chain, captures = follow(file), verify_captures(file, calibration)
     judgements = [*judge_file(calibration, _sides(site)), *judge_kept(chain, captures)]
-    target = out or (None if json else file.with_suffix(".html"))
+    target = out or (None if json and screenshot is None else file.with_suffix(".html"))
     if target is not None:
         with needs("robot,plots"):
             from gigaedge_calibration.report import render
-        require_free(target, replace=force)
+        for each in filter(None, (target, screenshot)):
+            require_free(each, replace=force)
         views, missing = _views(file, calibration)
         title = f"Calibration of {site.stem.removesuffix('.calibration')}"
         write_text(target, render(title, calibration, judgements, chain, captures, views, missing))
+        if screenshot is not None:
+            from gigaedge.cli import browser
+
+            browser.screenshot(target, screenshot)
     verdict, counts = summary(judgements)
     if json:
         print_json(

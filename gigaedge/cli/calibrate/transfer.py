@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gigaedge.cli.calibrate.results import RoleOption, SiteArgument, open_site
 from gigaedge.cli.common import ForceOption, JsonOption, needs, print_json, print_notices, print_table
 from gigaedge.errors import CalibrationError, CameraError, CheckFailedError, ConfigError, InputError
 from gigaedge.robot import CameraRole
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 SiteOrFile = Annotated[
     Path, typer.Argument(help="A site file (.yaml), or a calibration (.json).", show_default=False)
 ]
-RoleOption = Annotated[CameraRole, typer.Option(help="Which camera.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,14 +45,9 @@ def calibration_file(path: Path) -> Path:
     """The calibration of a site file, or `path` itself when it is one. Raises CalibrationError: the site has none."""
     if path.suffix == ".json":
         return path
-    from gigaedge.site import default_calibration, load_site
-
-    file = load_site(path).calibration
-    if file is None:
-        raise CalibrationError(
-            f"{path}: has no calibration yet ({default_calibration(path).name} beside it); make one with "
-            "`gigaedge calibrate`"
-        )
+    _, file = open_site(path)
+    if not file.is_file():
+        raise CalibrationError(f"{path}: has no calibration yet ({file}); make one with `gigaedge calibrate`")
     return file
 
 
@@ -164,7 +159,7 @@ def export_command(
 
 
 def import_command(
-    site: Annotated[Path, typer.Argument(help="The site file.", show_default=False)],
+    site: SiteArgument,
     role: RoleOption,
     form: Annotated[
         Literal["ros", "opencv", "kalibr", "realsense"],
@@ -184,9 +179,9 @@ def import_command(
 
     Such a file does not say how uncertain its numbers are: what is judged by that stays "not measured".
     """
-    from gigaedge.site import default_calibration, load_site
+    from gigaedge.calibration import amend
 
-    loaded = load_site(site)
+    loaded, target = open_site(site)
     config = next(camera for camera in loaded.cameras if camera.role == role)
     if (form == "realsense") != (file is None):
         raise InputError(
@@ -200,10 +195,6 @@ def import_command(
         with needs("robot"):
             from gigaedge_calibration.transfer import read_lens
         lens = read_lens(file, form, (config.width, config.height), entry)  # type: ignore[arg-type]
-    target = loaded.calibration or default_calibration(site)
-
-    from gigaedge.calibration import amend
-
     amend(target, lambda before: _with_lens(before, config, lens, force))
     typer.echo(
         f"{target}: {role} has the {lens.source} lens: {lens.model}, fx {lens.fx:.2f} px, fy {lens.fy:.2f} px, of "
