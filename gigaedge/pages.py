@@ -30,7 +30,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-td.prose, th.prose { text-align: left; white-space: normal; min-width: 9rem; }
+td.left, th.left, td.prose, th.prose { text-align: left; }
+td.prose { white-space: normal; min-width: 11rem; }
 tbody tr { vertical-align: top; }
 .grade { font-weight: 600; white-space: nowrap; }
 .grade.pass { color: var(--pass); } .grade.warn { color: var(--warn); } .grade.fail { color: var(--fail); }
@@ -77,17 +78,21 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, prose: Collection[int] = ()) -> str:
-    """A table; cells are plain texts, or `Html`. The first column and those in `prose`, numbers of columns whose texts
-    are long and may be folded, are left-aligned, the others right.
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: Collection[int] = (),
+    prose: Collection[int] = (),
+) -> str:
+    """A table; cells are plain texts, or `Html`. The first column and those whose numbers are in `left` are
+    left-aligned, those in `prose` are, too, and folded where they are long; the others are right-aligned.
     """
+    kinds = {**dict.fromkeys(left, ' class="left"'), **dict.fromkeys(prose, ' class="prose"')}
 
     def cells(tag: str, row: Sequence[str]) -> str:
-        shown = (
-            f'<{tag} class="prose">{_html(cell)}' if index in prose else f"<{tag}>{_html(cell)}"
-            for index, cell in enumerate(row)
-        )
-        return "".join(f"{cell}</{tag}>" for cell in shown)
+        shown = (f"<{tag}{kinds.get(index, '')}>{_html(cell)}</{tag}>" for index, cell in enumerate(row))
+        return "".join(shown)
 
     head = cells("th", header).replace("<th", '<th scope="col"')
     body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)

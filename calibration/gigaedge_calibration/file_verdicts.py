@@ -26,7 +26,11 @@ def judge_file(calibration: Calibration, sides: Sequence[Side] = SIDES) -> list[
         if camera is None:
             rows.append(
                 _missing(
-                    "role", role, "nothing is known of this camera", "gigaedge calibrate roles", required=True
+                    "role",
+                    role,
+                    "nothing is known of this camera",
+                    "gigaedge calibrate roles SITE",
+                    required=True,
                 )
             )
             continue
@@ -92,7 +96,7 @@ def _identity(camera: CameraCalibration) -> Iterator[Judgement]:
             role,
             Verdict.WARN,
             cause="its serial number alone says so: cameras that changed places keep their numbers",
-            mend="gigaedge calibrate roles",
+            mend="gigaedge calibrate roles SITE",
         )
     if camera.usb.startswith("2"):
         yield Judgement(
@@ -103,14 +107,16 @@ def _identity(camera: CameraCalibration) -> Iterator[Judgement]:
             mend="another cable or port",
         )
     elif camera.usb == "unknown":
-        yield _missing("USB link", role, "a slow link shows as dropped frames", "gigaedge calibrate roles")
+        yield _missing(
+            "USB link", role, "a slow link shows as dropped frames", "gigaedge calibrate roles SITE"
+        )
     else:
         yield Judgement("USB link", role, Verdict.PASS)
 
 
 def _light(camera: CameraCalibration) -> Iterator[Judgement]:
     light, role = camera.light, camera.role
-    mend = "gigaedge calibrate light"
+    mend = "gigaedge calibrate light SITE"
     if light is None:
         cost = "colours may wander with the room's light; training varied none"
         yield _missing("light locked", role, cost, mend, required=True)
@@ -126,7 +132,7 @@ def _light(camera: CameraCalibration) -> Iterator[Judgement]:
 
 def _view(camera: CameraCalibration) -> Iterator[Judgement]:
     view, role = camera.view, camera.role
-    mend = "gigaedge calibrate views --capture"
+    mend = "gigaedge calibrate views SITE --capture"
     if view is None:
         cost = "nobody can say whether the policy still sees what it saw in training"
         yield _missing("reference view", role, cost, mend, required=True)
@@ -139,7 +145,7 @@ def _view(camera: CameraCalibration) -> Iterator[Judgement]:
 
 def _intrinsics(camera: CameraCalibration) -> Iterator[Judgement]:
     lens, role = camera.intrinsics, camera.role
-    mend = f"gigaedge calibrate intrinsics --role {role}"
+    mend = f"gigaedge calibrate intrinsics SITE --role {role}"
     if lens is None:
         cost = "hand-eye, witness and overlays rest on the factory's lens, or on none"
         yield _missing("lens", role, cost, mend)
@@ -213,7 +219,7 @@ def _uncertainty(lens: IntrinsicsInfo, role: CameraRole, mend: str) -> Iterator[
 
 def _mount(camera: CameraCalibration) -> Iterator[Judgement]:
     mount, role = camera.mount, camera.role
-    mend = f"gigaedge calibrate hand-eye --camera {role}"
+    mend = f"gigaedge calibrate hand-eye SITE --camera {role}"
     if mount is None:
         cost = "no overlay, no witness: a joint or a camera that moved is not found"
         yield _missing("mount", role, cost, mend)
@@ -287,7 +293,7 @@ def _noise(mount: MountInfo, role: CameraRole, mend: str) -> Iterator[Judgement]
 def _latency(camera: CameraCalibration) -> Iterator[Judgement]:
     if camera.latency is None:
         cost = "state and picture are paired by time stamps that nobody checked"
-        yield _missing("latency", camera.role, cost, "gigaedge calibrate time")
+        yield _missing("latency", camera.role, cost, "gigaedge calibrate time SITE")
         return
     yield judged(
         "latency, sigma",
@@ -295,7 +301,7 @@ def _latency(camera: CameraCalibration) -> Iterator[Judgement]:
         1e3 * camera.latency.sigma,
         acceptance.LATENCY_SIGMA,
         cause="too little motion, or too noisy",
-        mend="gigaedge calibrate time --seconds 12",
+        mend="gigaedge calibrate time SITE --seconds 12",
     )
 
 
@@ -303,7 +309,7 @@ def _skew(calibration: Calibration) -> Iterator[Judgement]:
     known = [camera.latency for camera in calibration.cameras if camera.latency is not None]
     if len(known) < 2:
         cost = "pictures of one observation may be of different moments"
-        yield _missing("skew between cameras", "cameras", cost, "gigaedge calibrate time")
+        yield _missing("skew between cameras", "cameras", cost, "gigaedge calibrate time SITE")
         return
     first, last = min(known, key=lambda each: each.seconds), max(known, key=lambda each: each.seconds)
     yield judged(
@@ -334,7 +340,10 @@ def _bases(calibration: Calibration) -> Iterator[Judgement]:
     if calibration.bases is None:
         cost = "where the arms stand to each other is what the site file says"
         yield _missing(
-            BASES, "arms", cost, "gigaedge calibrate hand-eye for both wrists, with one fixed board"
+            BASES,
+            "arms",
+            cost,
+            "gigaedge calibrate hand-eye SITE for both wrists, the board fixed in the cell",
         )
     else:
         yield Judgement(BASES, "arms", Verdict.PASS)
@@ -343,7 +352,7 @@ def _bases(calibration: Calibration) -> Iterator[Judgement]:
 def _witness(calibration: Calibration, sides: Sequence[Side]) -> Iterator[Judgement]:
     known = {witness.side: witness for witness in calibration.witnesses}
     for side in sides:
-        mend = f"gigaedge calibrate witness --side {side}"
+        mend = f"gigaedge calibrate witness SITE --side {side}"
         witness = known.get(side)
         if witness is None:
             cost = "a joint or camera that moves from now on is not named"

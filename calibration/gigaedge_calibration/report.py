@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Final
 
 import numpy as np
@@ -104,19 +105,17 @@ def _verdicts(judgements: Sequence[Judgement]) -> list[str]:
     parts = [paragraph("Nothing is to be mended.")]
     if bad:
         rows = [
-            [row.check, row.subject, _verdict(row), _value(row), _limit(row.limit), row.cause, row.mend]
+            [
+                _verdict(row),
+                row.check,
+                row.subject,
+                "; ".join(filter(None, (_value(row), _limit(row.limit)))),
+                _advice(row),
+            ]
             for row in bad
         ]
-        header = [
-            "to be mended",
-            "of",
-            "verdict",
-            "measured, ± 2 sigma",
-            "warn / fail above",
-            "cause",
-            "mend",
-        ]
-        parts = [table(header, rows, prose=(0, 1, 2, 5, 6))]
+        header = ["", "to be mended", "of", "measured; warn / fail above", "cause, and what to do"]
+        parts = [table(header, rows, left=(1, 2), prose=(4,))]
     cameras = [row for row in judgements if row.subject in CAMERA_ROLES]
     others = [row for row in judgements if row.subject not in CAMERA_ROLES]
     note = (
@@ -124,6 +123,12 @@ def _verdicts(judgements: Sequence[Judgement]) -> list[str]:
         "revised on hardware. Measured values are ± 2 sigma where that is known."
     )
     return [*parts, _matrix(cameras), _list(others), paragraph(note)]
+
+
+def _advice(row: Judgement) -> Html:
+    return Html(
+        "<br>".join(f"{mark}{escape(text)}" for mark, text in (("", row.cause), ("→ ", row.mend)) if text)
+    )
 
 
 def _matrix(judgements: Sequence[Judgement]) -> str:
@@ -148,7 +153,7 @@ def _list(judgements: Sequence[Judgement]) -> str:
         [row.check, row.subject, _cell(row), _limit(row.limit), row.limit.why if row.limit else ""]
         for row in judgements
     ]
-    return table(["cell", "of", "", "warn / fail above", "why this limit"], rows, prose=(1, 4))
+    return table(["cell", "of", "", "warn / fail above", "why this limit"], rows, left=(1,), prose=(4,))
 
 
 def _cell(row: Judgement) -> Html:
@@ -378,11 +383,11 @@ def _origin(calibration: Calibration, chain: Chain, captures: Sequence[KeptCaptu
         [each.info.purpose, each.info.subject, each.info.folder, each.problem or "unaltered"]
         for each in captures
     ]
-    parts = [table(["file", "made (UTC)", "SHA-256"], links, prose=(2,))]
+    parts = [table(["file", "made (UTC)", "SHA-256"], links, left=(1, 2))]
     if chain.broken:
         parts.append(paragraph(f"The chain breaks: {chain.broken}."))
     parts.append(
-        table(["captures", "of", "folder", ""], kept, prose=(1, 2, 3))
+        table(["captures", "of", "folder", ""], kept, left=(1, 2), prose=(3,))
         if kept
         else paragraph("No captures are named: nothing here can be solved again.")
     )
