@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 
 import numpy as np
@@ -21,23 +20,15 @@ from gigaedge.calibration import (
     TransformInfo,
 )
 from gigaedge.calibration_chain import Chain, KeptCapture
-from gigaedge.pages import Grade, Html, banner, bullets, figure, grade, page, paragraph, section, table
-from gigaedge.robot import CAMERA_ROLES, JOINTS, CameraRole
+from gigaedge.pages import banner, bullets, figure, page, paragraph, section, table
+from gigaedge.robot import JOINTS, CameraRole
 from gigaedge.tiles import Layout
 from gigaedge_calibration.figures import sigma_figure
 from gigaedge_calibration.file_verdicts import summary
 from gigaedge_calibration.lens_uncertainty import policy_crop
 from gigaedge_calibration.report_figures import Picture, mounts_figure, views_figure, zeros_figure
-from gigaedge_calibration.verdicts import Judgement, Limit, Verdict
-
-GRADES: Final[dict[Verdict, Grade]] = {Verdict.PASS: "pass", Verdict.WARN: "warn", Verdict.FAIL: "fail"}
-
-UNITS: Final = {
-    "of the fitted error": "x fitted",
-    "of the predicted error": "x predicted",
-    "standard deviations": "sigma",
-}
-"""Shorter, for cells of a table."""
+from gigaedge_calibration.report_verdicts import GRADES, verdict_tables
+from gigaedge_calibration.verdicts import Judgement
 
 NOT_PROVEN: Final = (
     "That the arm's fingertip meets a point the camera sees. What stands here as 2 sigma is how well the "
@@ -86,7 +77,7 @@ def render(
     text = f"{counts}. {head.file.name} of {calibration.created:%Y-%m-%d %H:%M} UTC, SHA-256 {head.sha256[:16]}..."
     parts = [
         banner(verdict.name, GRADES[verdict], text),
-        section("Verdicts", *_verdicts(judgements)),
+        section("Verdicts", *verdict_tables(judgements)),
         section("What this does not prove", bullets(NOT_PROVEN)),
         section("What the policy sees", _views(views, views_missing)),
         *(section(camera.role, *_camera(camera)) for camera in calibration.cameras),
@@ -96,89 +87,6 @@ def render(
         section("Where it comes from", *_origin(calibration, chain, captures)),
     ]
     return page(title, parts)
-
-
-def _verdicts(judgements: Sequence[Judgement]) -> list[str]:
-    """What is not good, the gravest first and what nobody measured last; then everything."""
-    bad = [row for row in judgements if row.verdict is not Verdict.PASS or not row.measured]
-    bad.sort(key=lambda row: (-row.verdict, not row.measured))
-    parts = [paragraph("Nothing is to be mended.")]
-    if bad:
-        rows = [
-            [
-                _verdict(row),
-                row.check,
-                row.subject,
-                "; ".join(filter(None, (_value(row), _limit(row.limit)))),
-                _advice(row),
-            ]
-            for row in bad
-        ]
-        header = ["", "to be mended", "of", "measured; warn / fail above", "cause, and what to do"]
-        parts = [table(header, rows, left=(1, 2), prose=(4,))]
-    cameras = [row for row in judgements if row.subject in CAMERA_ROLES]
-    others = [row for row in judgements if row.subject not in CAMERA_ROLES]
-    note = (
-        "Why a limit: (S) from simulation with known truth, (D) derived from the training crop, (J) a judgement, to be "
-        "revised on hardware. Measured values are ± 2 sigma where that is known."
-    )
-    return [*parts, _matrix(cameras), _list(others), paragraph(note)]
-
-
-def _advice(row: Judgement) -> Html:
-    return Html(
-        "<br>".join(f"{mark}{escape(text)}" for mark, text in (("", row.cause), ("→ ", row.mend)) if text)
-    )
-
-
-def _matrix(judgements: Sequence[Judgement]) -> str:
-    """A row per check and limit, a column per camera."""
-    found: dict[tuple[str, Limit | None], dict[str, Judgement]] = {}
-    for row in judgements:
-        found.setdefault((row.check, row.limit), {})[row.subject] = row
-    rows = []
-    for (check, limit), by_role in sorted(found.items(), key=lambda item: _place(item[0][0], judgements)):
-        cells = [_cell(by_role[role]) if role in by_role else "" for role in CAMERA_ROLES]
-        rows.append([check, *cells, _limit(limit), limit.why if limit else ""])
-    return table(["camera", *CAMERA_ROLES, "warn / fail above", "why this limit"], rows, prose=(5,))
-
-
-def _place(check: str, judgements: Sequence[Judgement]) -> int:
-    """Where a check comes first: one camera may have more checks than another."""
-    return next(index for index, row in enumerate(judgements) if row.check == check)
-
-
-def _list(judgements: Sequence[Judgement]) -> str:
-    rows = [
-        [row.check, row.subject, _cell(row), _limit(row.limit), row.limit.why if row.limit else ""]
-        for row in judgements
-    ]
-    return table(["cell", "of", "", "warn / fail above", "why this limit"], rows, left=(1,), prose=(4,))
-
-
-def _cell(row: Judgement) -> Html:
-    """The value, or the verdict where there is none, in the verdict's colour."""
-    value = _value(row)
-    if not value or row.verdict is Verdict.PASS:
-        return grade(value, "pass") if value else _verdict(row)
-    return grade(f"{row.verdict.name} {value}", GRADES[row.verdict])
-
-
-def _verdict(row: Judgement) -> Html:
-    if not row.measured and row.verdict is Verdict.PASS:
-        return grade("not measured", "none")
-    return grade(row.verdict.name, GRADES[row.verdict])
-
-
-def _value(row: Judgement) -> str:
-    """In the unit of its limit."""
-    if row.value is None:
-        return ""
-    return f"{row.value:.3g}" + ("" if row.sigma is None else f" ± {2 * row.sigma:.2g}")
-
-
-def _limit(limit: Limit | None) -> str:
-    return f"{limit.warn:g} / {limit.fail:g} {UNITS.get(limit.unit, limit.unit)}" if limit else ""
 
 
 def _views(views: Views | None, missing: str) -> str:
