@@ -21,6 +21,8 @@ ORT := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO_VENV := .venv-demo
 TEST_VENV := .venv-test
 DEMO_OUT := demo-out
+# What tests leave for a person to look at: the screenshot of a calibration report.
+ARTEFACTS := $(CURDIR)/test-artefacts
 
 .PHONY: demo test faults soak fuzz mutants format clean
 
@@ -32,7 +34,7 @@ test: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff check .
 	$(TEST_VENV)/bin/mypy
 	$(TEST_VENV)/bin/lint-imports
-	$(TEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	GIGAEDGE_ARTEFACTS=$(ARTEFACTS) $(TEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 faults: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/python -m tests.faults $(FAULTS_ARGS)
@@ -52,10 +54,12 @@ format: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(DEMO_VENV) $(TEST_VENV) $(DEMO_OUT) build dist
+	rm -rf $(DEMO_VENV) $(TEST_VENV) $(DEMO_OUT) $(ARTEFACTS) build dist
 
 $(DEMO_VENV)/.ready: EXTRAS := export,robot,$(ORT)
 $(TEST_VENV)/.ready: EXTRAS := export,robot,text,dataset,plots,$(ORT),dev
+
+$(TEST_VENV)/.ready: BROWSER := browser
 
 %/.ready: pyproject.toml tools/system-packages.sh
 	sh tools/system-packages.sh venv $(PYTHON)
@@ -63,4 +67,5 @@ $(TEST_VENV)/.ready: EXTRAS := export,robot,text,dataset,plots,$(ORT),dev
 	$*/bin/python -m pip install --quiet --upgrade pip
 	$*/bin/python -m pip install --quiet $(TORCH) --editable ".[$(EXTRAS)]"
 	sh tools/system-packages.sh opencv $*/bin/python
+	$(if $(BROWSER),sh tools/system-packages.sh $(BROWSER) $*/bin/python)
 	touch $@

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the system packages that pip cannot, where they are missing: system-packages.sh venv|opencv PYTHON
+# Brings the system packages that pip cannot, where they are missing: system-packages.sh venv|opencv|browser PYTHON
 set -eu
 what=$1 python=$2
 
@@ -18,5 +18,11 @@ venv) # Debian splits ensurepip off its Python.
 opencv) # Its wheel links against the system's OpenGL and GLib.
     "$python" -c "import cv2" 2>/dev/null || install libgl1 libglib2.0-0
     "$python" -c "import cv2"
+    ;;
+browser) # For the tests alone: they look at a report as a reader does. Ubuntu's package is a snap, which may not start.
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then exit 0; fi
+    done
+    install chromium || echo "no Chromium: the test that opens a report in a browser is skipped"
     ;;
 esac

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
-from gigaedge.pages import figure, page, paragraph, section, table
+from gigaedge.pages import Html, banner, bullets, figure, grade, page, paragraph, section, table
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -94,3 +94,33 @@ def test_a_figure_is_deterministic_and_follows_the_colour_of_the_text() -> None:
     assert "#ffffff" not in first
     assert "currentColor" in first
     assert "<metadata" not in first
+
+
+def test_grades_are_words_in_their_colour_and_escaped() -> None:
+    assert grade("<FAIL>", "fail") == '<span class="grade fail">&lt;FAIL&gt;</span>'
+    top = banner("WARN", "warn", "1 < 2")
+    read = Reader(top)
+    assert read.text == "WARN1 < 2"
+    assert 'class="banner warn"' in top
+    assert "<li>a &lt; b</li>" in bullets(["a < b"])
+
+
+def test_a_table_takes_html_only_where_it_says_so() -> None:
+    shown = table(["a", "b"], [[grade("PASS", "pass"), "<i>"], [Html("<b>x</b>"), "long"]], prose=(1,))
+    assert '<td><span class="grade pass">PASS</span></td><td class="prose">&lt;i&gt;</td>' in shown
+    assert "<td><b>x</b></td>" in shown
+    assert '<th scope="col">a</th><th scope="col" class="prose">b</th>' in shown
+    assert Reader(shown).tags.count("td") == 4
+
+
+def test_two_figures_that_look_alike_share_no_id() -> None:
+    both = figure(drawing(), "c", "of the left") + figure(drawing(), "c", "of the right")
+    ids = Reader(both).ids
+    assert len(ids) == len(set(ids))
+
+
+def test_a_page_lets_a_browser_load_nothing(html: str) -> None:
+    assert (
+        "Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\""
+        in html
+    )

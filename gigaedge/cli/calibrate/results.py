@@ -57,6 +57,7 @@ def judgement_data(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
             "check": row.check,
             "subject": row.subject,
             "verdict": row.verdict.name.lower(),
+            "measured": row.measured,
             "value": row.value,
             "sigma": row.sigma,
             "unit": row.limit.unit if row.limit else None,
