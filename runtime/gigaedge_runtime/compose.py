@@ -15,7 +15,7 @@ Each view is scaled to cover its tile (aspect kept, antialiased bilinear) and cr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ from PIL import Image
 
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.robot import CAMERA_ROLES, CameraRole
+from gigaedge.tiles import Layout, cover
 
-Layout = Literal["tshape", "horizontal"]
 LAYOUTS: Final[tuple[Layout, ...]] = ("tshape", "horizontal")
 
 
@@ -76,16 +76,10 @@ def _picture(images: Mapping[CameraRole, NDArray[np.uint8]], role: CameraRole) -
 
 
 def _cover(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
-    """Scale until both sides cover the tile, then cut the centre.
-
-    The order of the floating point operations matters: it decides which way a half pixel is rounded.
-    """
-    if height / image.height < width / image.width:
-        size = (width, round(width / image.width * image.height))
-    else:
-        size = (round(height / image.height * image.width), height)
-    left, upper = (size[0] - width) // 2, (size[1] - height) // 2
-    return np.asarray(_resize(image, size).crop((left, upper, left + width, upper + height)))
+    """Scale until both sides cover the tile, then cut the centre."""
+    fit = cover(image.size, (width, height))
+    box = (fit.left, fit.upper, fit.left + width, fit.upper + height)
+    return np.asarray(_resize(image, fit.scaled).crop(box))
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
