@@ -65,7 +65,10 @@ def cover(source: tuple[int, int], tile: tuple[int, int]) -> Cover:
 
 
 def tile(
-    role: CameraRole, source: tuple[int, int], composite: tuple[int, int] = (320, 384), layout: Layout = "tshape"
+    role: CameraRole,
+    source: tuple[int, int],
+    composite: tuple[int, int] = (320, 384),
+    layout: Layout = "tshape",
 ) -> Tile:
     """Where the view `role`, a picture of size `source` (width, height), lies in a composite of size `composite`.
 

@@ -170,7 +170,9 @@ def solve_map(
                 break
             continue
         sigmas = _System(model, squares, state, sigma_px, sigma_joint).components(looks, state)
-        steady = abs(sigmas[0] - sigma_px) < 1e-3 * sigma_px and abs(sigmas[1] - sigma_joint) < 1e-3 * sigma_joint
+        steady = (
+            abs(sigmas[0] - sigma_px) < 1e-3 * sigma_px and abs(sigmas[1] - sigma_joint) < 1e-3 * sigma_joint
+        )
         sigma_px, sigma_joint = sigmas
         if steady and before - after < 1e-6 * before:
             break
@@ -194,7 +196,9 @@ def correction_of(model: Model, estimate: Estimate, looks: Looks) -> Array:
     start = replace(model, lens=estimate.lens, lens_prior=None)
     corrections = np.zeros((len(looks), JOINTS))
     for _ in range(10):
-        state = _State(estimate.camera, estimate.board, estimate.zeros, corrections, estimate.lens, np.zeros(0))
+        state = _State(
+            estimate.camera, estimate.board, estimate.zeros, corrections, estimate.lens, np.zeros(0)
+        )
         squares = _squares(start, looks, state)
         own = squares.own / estimate.sigma_px**2 + np.eye(JOINTS) / estimate.sigma_joint**2
         pull = squares.by_own / estimate.sigma_px**2 - corrections / estimate.sigma_joint**2
@@ -218,7 +222,13 @@ def predict_looks(model: Model, estimate: Estimate, looks: Looks) -> tuple[Array
 
 
 def information(
-    model: Model, joints: Array, points: Array, camera: Array, board: Array, sigma_px: float, sigma_joint: float
+    model: Model,
+    joints: Array,
+    points: Array,
+    camera: Array,
+    board: Array,
+    sigma_px: float,
+    sigma_joint: float,
 ) -> Array:
     """What a look at `points` (n, 3) from each of the joint angles (m, 6) would tell of (camera, board, zeros).
 
@@ -229,7 +239,9 @@ def information(
     turned = np.swapaxes(shared, -1, -2)
     cross = turned @ own / sigma_px**2
     inner = np.swapaxes(own, -1, -2) @ own / sigma_px**2 + np.eye(JOINTS) / sigma_joint**2
-    return np.asarray(turned @ shared / sigma_px**2 - cross @ np.linalg.solve(inner, np.swapaxes(cross, -1, -2)))
+    return np.asarray(
+        turned @ shared / sigma_px**2 - cross @ np.linalg.solve(inner, np.swapaxes(cross, -1, -2))
+    )
 
 
 def prior() -> Array:
@@ -312,7 +324,9 @@ class _System:
         self.pull_own = squares.by_own / sigma_px**2 - state.corrections / sigma_joint**2
         through = self.cross @ self.inner
         self.full = (
-            squares.shared / sigma_px**2 + self.known - (through @ np.swapaxes(self.cross, -1, -2)).sum(axis=0)
+            squares.shared / sigma_px**2
+            + self.known
+            - (through @ np.swapaxes(self.cross, -1, -2)).sum(axis=0)
         )
         self.pull = (
             squares.by_shared / sigma_px**2
@@ -345,7 +359,9 @@ class _System:
         """Of the shared unknowns; huge where the looks say nothing."""
         scale = 1 / np.sqrt(np.maximum(np.diag(self.matrix), 1e-12))
         return np.asarray(
-            scale[:, np.newaxis] * np.linalg.pinv(self.matrix * np.outer(scale, scale), rcond=1e-14, hermitian=True) * scale
+            scale[:, np.newaxis]
+            * np.linalg.pinv(self.matrix * np.outer(scale, scale), rcond=1e-14, hermitian=True)
+            * scale
         )
 
     def condition(self) -> float:
@@ -372,5 +388,3 @@ class _System:
             max(float(np.sqrt(self.squares.residual / max(pixel, 1.0))), _LEAST_PX),
             max(float(np.sqrt((state.corrections**2).sum() / max(joint, 1e-3))), _LEAST_JOINT),
         )
-
-

@@ -59,7 +59,9 @@ def sight(
     if spread[1] < 1e-3 * spread[0]:
         raise CalibrationError("board: all corners seen are in one line; show more of it")
     starts = [] if near is None else [np.asarray(near, np.float64)]
-    refined = [_refine(lens, points, pixels, start) for start in [*starts, *_closed_form(lens, points, pixels)]]
+    refined = [
+        _refine(lens, points, pixels, start) for start in [*starts, *_closed_form(lens, points, pixels)]
+    ]
     found = [candidate for candidate in refined if candidate is not None]
     if not found:
         raise CalibrationError("board: no pose fits the corners; check the board's size and the lens")

@@ -175,7 +175,9 @@ def _words(finding: Finding, side: Side) -> tuple[str, str]:
     if finding.named:
         return _story(best, side), _MENDS.get(best.supposition, _MEND_JOINT).format(side=side)
     names = [candidate.supposition for candidate in finding.candidates]
-    causes = [f"either {' or '.join(names)} moved: these looks do not tell which ({_story(best, side)}, if so)"]
+    causes = [
+        f"either {' or '.join(names)} moved: these looks do not tell which ({_story(best, side)}, if so)"
+    ]
     mends = []
     if {"joint 1", "board"} <= set(names) and not finding.front:
         causes.append("joint 1 or the board: turned together they look the same")

@@ -107,7 +107,10 @@ def planes(scene: Scene):
     if scene.role == "cam_high":
         for side in (-0.3, 0.3):
             x = side + scene.arm
-            yield texture(4000, 60, 300), quad((x, -0.3, 0.15), (0.07, 0, 0), (0.1 * np.sign(side), 0.35, 0.1))
+            yield (
+                texture(4000, 60, 300),
+                quad((x, -0.3, 0.15), (0.07, 0, 0), (0.1 * np.sign(side), 0.35, 0.1)),
+            )
 
 
 def quad(origin, along, up):
@@ -144,9 +147,7 @@ def draw(picture, image, corners, matrix):
     source = np.array([[0, height], [width, height], [width, 0], [0, 0]], np.float32) - 0.5
     homography = cv2.getPerspectiveTransform(source, pixels.astype(np.float32))
     size = (picture.shape[1], picture.shape[0])
-    cv2.warpPerspective(
-        image, homography, size, picture, cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
-    )
+    cv2.warpPerspective(image, homography, size, picture, cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
 
 
 def fingers(picture, scene, matrix):

@@ -1,0 +1,42 @@
+"""How a picture moved since the one before, in four numbers that are linear in how the camera, or the arm, moved."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_WIDTH: Final = 160
+"""px; a motion of the whole picture shows in a small one, too."""
+
+
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What `picture_motion` compares, grey, of an RGB picture, shape (height, width, 3)."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    height = max(8, round(grey.shape[0] * _WIDTH / grey.shape[1]))
+    return np.asarray(cv2.resize(grey, (_WIDTH, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def picture_motion(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> Array:
+    """Means over the picture of the dense flow (Farneback 2003) between two thumbnails, shape (4,).
+
+    To the right and down, thumbnail px; turning and widening about its middle, px at its edge. What does not move, the
+    gripper or the background, dilutes all of them alike.
+    """
+    flow = cv2.calcOpticalFlowFarneback(before, now, None, 0.5, 3, 15, 3, 5, 1.1, 0)
+    u, v = np.asarray(flow[..., 0], np.float64), np.asarray(flow[..., 1], np.float64)
+    rows, columns = u.shape
+    x = np.linspace(-1, 1, columns)[np.newaxis, :]
+    y = np.linspace(-1, 1, rows)[:, np.newaxis] * rows / columns
+    moments = (u, v, x * v - y * u, x * u + y * v)
+    return np.array([moment.mean() for moment in moments])
+
+
+def picture_motions(thumbnails: NDArray[Any]) -> Array:
+    """`picture_motion` of every picture since the one before, shape (n - 1, 4), of thumbnails (n, height, width)."""
+    pairs = zip(thumbnails[:-1], thumbnails[1:], strict=True)
+    return np.array([picture_motion(before, now) for before, now in pairs]).reshape(-1, 4)
