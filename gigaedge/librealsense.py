@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from gigaedge.errors import CameraError
+from gigaedge.lens import Lens
 
 _lock = threading.RLock()
 _context: Any = None
@@ -112,6 +113,47 @@ def register(device: Any) -> Any:
         device.add_to(shared)
         shared.set_devices_changed_callback(lambda event: None)
         return added
+
+
+def factory_lens(serial: str, width: int, height: int) -> Lens | None:
+    """The colour lens that a connected camera says of itself, for pictures of this size, px; None: no such stream.
+
+    Nothing is opened. Raises CameraError: no such camera, or a model of distortion that is not Brown and Conrady's.
+    """
+    rs = load()
+    try:
+        for device in context().query_devices():
+            if str(device.get_info(rs.camera_info.serial_number)) != serial:
+                continue
+            for profile in (p for sensor in device.query_sensors() for p in sensor.get_stream_profiles()):
+                if profile.stream_type() != rs.stream.color:
+                    continue
+                video = profile.as_video_stream_profile()
+                if (video.width(), video.height()) == (width, height):
+                    return _lens(serial, video.get_intrinsics())
+            return None
+    except RuntimeError as error:
+        raise CameraError(f"{serial}: its intrinsics cannot be read: {error}; plug it in again") from error
+    raise CameraError(f"{serial}: no such camera is connected; see `gigaedge calibrate cameras`")
+
+
+def _lens(serial: str, intrinsics: Any) -> Lens:
+    coefficients = tuple(float(value) for value in intrinsics.coeffs)
+    # librealsense projects with the inverse and the modified kind as with the plain one, but for what tangential terms
+    # multiply (rs2_project_point_to_pixel); that is of second order.
+    if any(coefficients) and not str(intrinsics.model).endswith("brown_conrady"):
+        raise CameraError(
+            f"{serial}: distortion {intrinsics.model} is not known here; calibrate its own lens"
+        )
+    return Lens(
+        intrinsics.width,
+        intrinsics.height,
+        intrinsics.fx,
+        intrinsics.fy,
+        intrinsics.ppx,
+        intrinsics.ppy,
+        coefficients if any(coefficients) else (),
+    )
 
 
 def _preload_libusb() -> None:

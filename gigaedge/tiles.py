@@ -50,6 +50,11 @@ class Tile:
         corner = np.array([self.x - self.cut[0], self.y - self.cut[1]])
         return np.asarray((pixels + 0.5) * scale - 0.5 + corner)
 
+    def picture(self, points: NDArray[Any]) -> NDArray[np.float64]:
+        """Points of the composite, px, shape (..., 2), in the picture; the inverse of `composite`."""
+        corner = np.array([self.x - self.cut[0], self.y - self.cut[1]])
+        return np.asarray((points - corner + 0.5) / np.array(self.scale) - 0.5)
+
 
 def cover(source: tuple[int, int], tile: tuple[int, int]) -> Cover:
     """How a picture of size `source` (width, height) covers a tile of size `tile`.

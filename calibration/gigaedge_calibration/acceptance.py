@@ -26,6 +26,12 @@ VIEW_SCALE: Final = Limit(2, 5, "%", "(J) training never scaled a picture; noise
 COLOUR: Final = Limit(3, 6, "%", "(J) training varied no colours; a board's white repeats to 0.3 % (S)")
 """Red to green and blue to green, against the reference."""
 LUMINANCE: Final = Limit(10, 20, "%", "(J) training varied no brightness")
+CLIPPED: Final = Limit(
+    2, 10, "%", "(J) of the pixels, more than in the reference, are all bright or all dark"
+)
+FOCUS: Final = Limit(
+    1, 2, "px", "(S) blur beyond the reference's; a board is no longer found between 2 and 3 px"
+)
 
 INTRINSICS_RMS: Final = Limit(0.3, 0.6, "px", "(S) 0.08 px with 20 tilted views")
 INTRINSICS_HELD_OUT: Final = Limit(1.25, 2.0, "of the fitted error", "(S) 1.02")

@@ -159,7 +159,7 @@ def solve_intrinsics(
             f"intrinsics need {LEAST_VIEWS} views that show {LEAST_CORNERS} corners of the board or more, better 20; "
             f"{len(usable)} of {len(detections)} do"
         )
-    guess = start or Lens(width, height, 0.9 * width, 0.9 * width, (width - 1) / 2, (height - 1) / 2)
+    guess = start or first_guess(size)
     chosen: LensModel = "radial_tangential" if model == "auto" else model
     views, lens = _without_outliers([(index, detections[index]) for index in usable], board, guess, chosen)
     rejected = tuple(sorted(set(usable) - {view.index for view in views}))
@@ -182,6 +182,12 @@ def solve_intrinsics(
     )
     _require_determined(result)
     return result
+
+
+def first_guess(size: tuple[int, int]) -> Lens:
+    """A lens to start from, for a picture of `size`, width and height, px; RealSense's are not far from it."""
+    width, height = size
+    return Lens(width, height, 0.9 * width, 0.9 * width, (width - 1) / 2, (height - 1) / 2)
 
 
 def is_usable(detection: Detection, board: BoardInfo) -> bool:
@@ -208,7 +214,9 @@ def lens_covariance(lens: Lens, views: Sequence[ViewFit], board: BoardInfo) -> A
     freedom = sum(view.residuals.size - 6 for view in views) - terms
     # Columns differ by orders of magnitude (px, and powers of a direction): inverted at one scale.
     scale = 1 / np.sqrt(np.diag(information))
-    inverse = np.linalg.pinv(information * np.outer(scale, scale), rcond=1e-15, hermitian=True)
+    values, vectors = np.linalg.eigh(information * np.outer(scale, scale))
+    # What the views do not see at all is uncertain without bound, not certain: it must not be cut off.
+    inverse = (vectors / np.maximum(values, 1e-14 * values[-1])) @ vectors.T
     return np.asarray(squares / max(freedom, 1) * inverse * np.outer(scale, scale))
 
 

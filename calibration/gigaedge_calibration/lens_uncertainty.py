@@ -11,11 +11,28 @@ from numpy.typing import NDArray
 from gigaedge.calibration import IntrinsicsInfo
 from gigaedge.errors import CalibrationError
 from gigaedge.lens import Lens
+from gigaedge.robot import CameraRole
+from gigaedge.tiles import tile
 from gigaedge_calibration.cv_compat import projection_jacobian
 
 Array = NDArray[np.float64]
 Crop = tuple[float, float, float, float]
 """Left, top, right, bottom of a part of the picture, px."""
+
+
+def factory_info(lens: Lens) -> IntrinsicsInfo:
+    """A lens as the camera itself knows it, for the calibration file."""
+    return IntrinsicsInfo(
+        source="factory",
+        model="radial_tangential" if lens.distortion else "pinhole",
+        width=lens.width,
+        height=lens.height,
+        fx=lens.fx,
+        fy=lens.fy,
+        cx=lens.cx,
+        cy=lens.cy,
+        distortion=lens.distortion,
+    )
 
 
 @dataclass(frozen=True)
@@ -60,3 +77,10 @@ def compare_lenses(first: Lens, second: Lens) -> LensDifference:
     apart = np.linalg.norm(second.project(first.rays(pixels)) - pixels, axis=-1)
     ratios = (first.fx / second.fx - 1, first.fy / second.fy - 1)
     return LensDifference(max(ratios, key=abs), float(apart.max()))
+
+
+def policy_crop(role: CameraRole, size: tuple[int, int]) -> Crop:
+    """What the policy sees of a picture of `size`, width and height, px (gigaedge.tiles)."""
+    place = tile(role, size)
+    left, top = place.cut[0] / place.scale[0] - 0.5, place.cut[1] / place.scale[1] - 0.5
+    return (left, top, left + place.width / place.scale[0], top + place.height / place.scale[1])

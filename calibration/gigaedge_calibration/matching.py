@@ -55,10 +55,27 @@ class Match:
     """Of the picture, clockwise, rad."""
     scale: float
     """Above 1: everything appears larger."""
+    centre: Array
+    """The middle of the picture, composite px, shape (2,)."""
     spread: float
     """Of the matches' shifts around this similarity, composite px: robust standard deviation of the larger axis."""
-    inliers: int
     mirrored: bool
+    source: Array
+    target: Array
+    """What agrees, in the reference and in the live picture, composite px, shape (n, 2) each."""
+
+    @property
+    def inliers(self) -> int:
+        """How many matches agree."""
+        return len(self.source)
+
+    @property
+    def transform(self) -> Array:
+        """The similarity that takes points of the reference to the live picture, composite px, shape (2, 3)."""
+        turn = self.scale * np.array(
+            [[np.cos(self.roll), -np.sin(self.roll)], [np.sin(self.roll), np.cos(self.roll)]]
+        )
+        return np.column_stack([turn, self.centre + self.shift - turn @ self.centre])
 
 
 def find_features(
@@ -89,7 +106,7 @@ def find_features(
     if size != (width, height):
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         allowed = cv2.resize(allowed, size, interpolation=cv2.INTER_NEAREST)
-    keypoints, descriptors = cv2.SIFT_create(nfeatures=_MOST).detectAndCompute(grey, allowed)
+    keypoints, descriptors = cv2.SIFT.create(nfeatures=_MOST).detectAndCompute(grey, allowed)
     found = np.array([point.pt for point in keypoints], dtype=np.float64).reshape(-1, 2)
     full = (found + 0.5) * (width / size[0], height / size[1]) - 0.5
     if descriptors is None:
@@ -121,9 +138,11 @@ def match(reference: Features, live: Features) -> Match | None:
         shift,
         float(np.arctan2(turn[1, 0], turn[0, 0])),
         float(np.hypot(turn[0, 0], turn[1, 0])),
+        live.centre,
         float(spread),
-        int(np.count_nonzero(inside)),
         reference.mirrored,
+        source,
+        target,
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gigaedge.clock import Clock, monotonic
 from gigaedge.errors import CameraError, ConfigError
 from gigaedge.robot import CameraRole
-from gigaedge.site import CameraConfig
+from gigaedge.site import CameraConfig, Site
 from gigaedge_runtime.devices import Camera, Frame
 
 DARKEST: Final = 8.0
@@ -185,18 +185,20 @@ class CameraSet:
             time.sleep(0.005)
 
 
-def open_cameras(configs: Sequence[CameraConfig]) -> CameraSet:
+def open_cameras(configs: Sequence[CameraConfig], site: Site | None = None) -> CameraSet:
     """The cameras that a site file describes, not yet started; simulated ones bring their host.
 
-    Drivers are imported only where they are used: a cell without a RealSense needs no librealsense.
-    Raises ConfigError: no camera, or a role twice.
+    `site` says which world simulated cameras see, and where its arms are heard. Drivers are imported only where they
+    are used: a cell without a RealSense needs no librealsense.
+    Raises ConfigError: no camera, a role twice, or what is wrong with the world.
     """
     simulated = [config for config in configs if config.driver == "sim"]
     host = None
     if simulated:
+        from gigaedge_runtime.devices.sim_cell import SimulatedCell
         from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense
 
-        host = SimulatedRealSense(simulated)
+        host = SimulatedRealSense(simulated, None if site is None else SimulatedCell.of(site))
         by_role = {config.role: config for config in host.configs}
         configs = [by_role[config.role] if config.driver == "sim" else config for config in configs]
     return CameraSet([_driver(config) for config in configs], host)

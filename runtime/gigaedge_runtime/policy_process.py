@@ -134,7 +134,7 @@ def serve(launch: Launch, stop: StopFlag, load: LoadPlanner) -> dict[str, Any]:
 
     site = launch.site
     # Cameras first: that one is missing should not take a large bundle's loading to find out.
-    with open_cameras(site.cameras) as cameras:
+    with open_cameras(site.cameras, site) as cameras:
         cameras.wait_ready(min(CAMERA_TIMEOUT, site.timing.startup_timeout / 2))
         planner = load(site)
         tap = ChunkTap(Sender(launch.record[0])) if launch.record else None

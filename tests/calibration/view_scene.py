@@ -19,6 +19,8 @@ HIGH = Lens(640, 480, 612.0, 612.0, 322.0, 241.0)
 WRIST = Lens(640, 480, 435.0, 435.0, 318.0, 239.0)
 GRIPPER = (220, 300, 420, 480)
 """Where a wrist picture shows its own gripper: left, top, right, bottom, px."""
+GRIPPER_PARTS = (((-90, 40, 180, 60), 5000), ((-85, -75, 50, 120), 5001), ((35, -75, 50, 120), 5002))
+"""Palm and two fingers: left, top, width, height, px from the region's middle, and the seed of the texture."""
 SUPERSAMPLE = 2
 
 
@@ -119,13 +121,15 @@ def quad(origin, along, up):
 
 
 @lru_cache(maxsize=200)
-def texture(seed: int, width: int, height: int):
-    """Printed matter: patches of all sizes."""
+def texture(seed: int, width: int, height: int, largest: float = 0.1):
+    """Printed matter: patches of all sizes up to this part of its width or height."""
     rng = np.random.default_rng(seed)
     image = np.empty((height, width, 3), np.uint8)
     image[:] = rng.integers(90, 170, 3)
     count = max(20, width * height // 2500)
-    for size in sorted(np.exp(rng.uniform(np.log(3), np.log(min(width, height) / 10), count)), reverse=True):
+    for size in sorted(
+        np.exp(rng.uniform(np.log(3), np.log(largest * min(width, height)), count)), reverse=True
+    ):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         colour = tuple(int(c) for c in rng.integers(30, 200, 3))
         half = (int(size), int(size * rng.uniform(0.3, 1)))
@@ -138,14 +142,12 @@ def texture(seed: int, width: int, height: int):
 
 
 def draw(picture, image, corners, matrix):
-    """Paint one plane whose corners, (4, 3), are in camera coordinates."""
-    if np.any(corners[:, 2] < 0.02):
-        corners = corners.copy()
-        corners[:, 2] = np.maximum(corners[:, 2], 0.02)
-    pixels = (corners @ matrix.T)[:, :2] / corners[:, 2:]
+    """Paint one plane whose corners, (4, 3), are in camera coordinates; the picture must not show its horizon."""
     height, width = image.shape[:2]
-    source = np.array([[0, height], [width, height], [width, 0], [0, 0]], np.float32) - 0.5
-    homography = cv2.getPerspectiveTransform(source, pixels.astype(np.float32))
+    along, up = (corners[1] - corners[0]) / width, (corners[3] - corners[0]) / height
+    # Texture pixel (u, v) is at corner + (u + 1/2) along + (height - v - 1/2) up.
+    first = corners[0] + along / 2 + (height - 0.5) * up
+    homography = matrix @ np.column_stack([along, -up, first])
     size = (picture.shape[1], picture.shape[0])
     cv2.warpPerspective(image, homography, size, picture, cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
 
@@ -156,12 +158,12 @@ def fingers(picture, scene, matrix):
     turn = np.radians(angle)
     left, top, right, bottom = GRIPPER
     centre = np.array([(left + right) / 2, (top + bottom) / 2])
-    for offset, seed in ((-60, 5000), (60, 5001)):
-        corners = np.array([[-28, 80], [28, 80], [20, -75], [-20, -75]], float) + (offset, 20)
-        turned = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-        pixels = (turned + centre + (x, y) + 0.5) * SUPERSAMPLE - 0.5
-        image = texture(seed, 60, 160)
-        source = np.array([[0, 160], [60, 160], [60, 0], [0, 0]], np.float32) - 0.5
+    turned_by = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    for (x0, y0, width, height), seed in GRIPPER_PARTS:
+        box = np.array([[x0, y0 + height], [x0 + width, y0 + height], [x0 + width, y0], [x0, y0]], float)
+        pixels = ((box - 0.5) @ turned_by + centre + (x, y) + 0.5) * SUPERSAMPLE - 0.5
+        image = texture(seed, width, height, 0.25)
+        source = np.array([[0, height], [width, height], [width, 0], [0, 0]], np.float32) - 0.5
         homography = cv2.getPerspectiveTransform(source, pixels.astype(np.float32))
         size = (picture.shape[1], picture.shape[0])
         cv2.warpPerspective(

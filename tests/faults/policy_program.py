@@ -54,9 +54,9 @@ class Misbehaving:
     def load(self, site: Site) -> Planner:
         return Planner(size_wh=(32, 40), layout="tshape", plan=self.plan)
 
-    def cameras(self, configs: Any) -> CameraSet:
+    def cameras(self, configs: Any, site: Site) -> CameraSet:
         """`open_cameras`, remembered."""
-        self._cameras = open_cameras(configs)
+        self._cameras = open_cameras(configs, site)
         return self._cameras
 
     def do(self, wrong: str) -> None:

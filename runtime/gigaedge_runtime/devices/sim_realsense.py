@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from gigaedge import librealsense
 from gigaedge.clock import Deadlines
 from gigaedge.errors import CameraError
+from gigaedge.lens import Lens
 from gigaedge.robot import CAMERA_ROLES, CameraRole
 from gigaedge.site import CameraConfig
+from gigaedge_runtime.devices.sim_cell import SimulatedCell, WorldView
 
 SCENE_FRAMES: Final = 16
 """Pictures rendered per camera; the scene moves in a circle and starts again."""
@@ -26,19 +28,33 @@ SCENE_FRAMES: Final = 16
 class SoftwareCamera:
     """One `pyrealsense2.software_device` with a colour sensor; `push` is its shutter."""
 
-    def __init__(self, serial: str, width: int, height: int, fps: int) -> None:
-        """A device that is in no context yet; sizes in px, `fps` in Hz."""
+    def __init__(
+        self,
+        serial: str,
+        width: int,
+        height: int,
+        fps: int,
+        *,
+        usb: str = "3.2",
+        lens: Lens | None = None,
+    ) -> None:
+        """A device that is in no context yet; sizes in px, `fps` in Hz; `lens` is what it says of its own."""
         rs = self._rs = librealsense.load()
         self.device = rs.software_device()
         # `camera_info.name` would be the enumeration's own attribute.
         self.device.register_info(rs.camera_info.__members__["name"], "gigaedge simulated camera")
         self.device.register_info(rs.camera_info.serial_number, serial)
-        self.device.register_info(rs.camera_info.usb_type_descriptor, "3.2")
+        self.device.register_info(rs.camera_info.usb_type_descriptor, usb)
         self._sensor = self.device.add_sensor("RGB Camera")
         intrinsics = rs.intrinsics()
         intrinsics.width, intrinsics.height = width, height
-        intrinsics.fx = intrinsics.fy = 0.95 * width  # about the D435's field of view
-        intrinsics.ppx, intrinsics.ppy = width / 2, height / 2
+        # Without a lens, about the D435's field of view.
+        lens = lens or Lens(width, height, 0.95 * width, 0.95 * width, width / 2, height / 2)
+        intrinsics.fx, intrinsics.fy = lens.fx, lens.fy
+        intrinsics.ppx, intrinsics.ppy = lens.cx, lens.cy
+        if lens.distortion:
+            intrinsics.model = rs.distortion.brown_conrady
+            intrinsics.coeffs = [*lens.distortion, 0.0][:5]
         stream = rs.video_stream()
         stream.type, stream.index, stream.uid, stream.fmt = rs.stream.color, 0, 0, rs.format.rgb8
         stream.width, stream.height, stream.fps, stream.bpp = width, height, fps, 3
@@ -59,28 +75,39 @@ class SimulatedRealSense:
     """Hosts simulated cameras on the shared librealsense context while it is started.
 
     They are found by serial number and opened by `RealSenseCamera` as real ones are: `configs` are the
-    configurations to open. Each delivers its own moving, deterministic scene at its rate, with global_time
-    stamps. Stalls, wrong clocks, disorder and wrong exposure can be injected.
+    configurations to open. Each delivers what it sees of the synthetic `cell`, or else a moving, deterministic scene
+    of its own, at its rate, with global_time stamps. Stalls, wrong clocks, disorder and wrong exposure can be injected.
 
     Not simulated: USB bandwidth and power, transport delay (a frame arrives within about a millisecond of its
     stamp), unplugging while a stream runs, options of the sensor, depth, optics, hardware sync, noise.
     """
 
-    def __init__(self, configs: Sequence[CameraConfig]) -> None:
-        """One camera per configuration; one without `serial` is called `sim-` and its role."""
+    def __init__(self, configs: Sequence[CameraConfig], cell: SimulatedCell | None = None) -> None:
+        """One camera per configuration; one without `serial` is called `sim-` and its role.
+
+        Raises ConfigError: a stream that a camera's lens in the cell is not for.
+        """
         self.configs = tuple(
             config.model_copy(
                 update={"driver": "realsense", "file": None, "serial": config.serial or f"sim-{config.role}"}
             )
             for config in configs
         )
-        self._units = {config.role: _Unit(config) for config in self.configs}
+        self._cell = cell
+        self._units = {
+            config.role: _Unit(
+                config, None if cell is None else cell.view(config.role, config.width, config.height)
+            )
+            for config in self.configs
+        }
         self._stopping = threading.Event()
 
     def start(self) -> None:
         """Register the devices and begin to feed them. Raises CameraError when a serial number is taken."""
         self.stop()
         self._stopping.clear()
+        if self._cell is not None:
+            self._cell.start()
         taken = {info.serial for info in librealsense.list_devices()}
         for unit in self._units.values():
             serial = str(unit.config.serial)
@@ -90,7 +117,7 @@ class SimulatedRealSense:
                     f"{unit.config.role}: a camera with serial {serial} exists already; choose another"
                 )
             taken.add(serial)
-            unit.camera = SoftwareCamera(serial, unit.config.width, unit.config.height, unit.config.fps)
+            unit.camera = unit.device(serial)
             unit.handle = librealsense.register(unit.camera.device)
             unit.thread = threading.Thread(
                 target=self._feed, args=(unit,), name=f"simulated-{unit.config.role}", daemon=True
@@ -104,6 +131,8 @@ class SimulatedRealSense:
             if unit.thread is not None:
                 unit.thread.join()
             unit.thread = unit.camera = unit.handle = None
+        if self._cell is not None:
+            self._cell.stop()
 
     def __enter__(self) -> SimulatedRealSense:
         self.start()
@@ -138,16 +167,17 @@ class SimulatedRealSense:
         def pause(seconds: float) -> None:
             self._stopping.wait(seconds)
 
-        camera, scene = unit.camera, itertools.cycle(unit.scene)
+        camera = unit.camera
         deadlines = Deadlines(1 / unit.config.fps, sleep=pause)
         for number in itertools.count(1):
             deadlines.wait()
             if self._stopping.is_set() or camera is None:
                 return
-            image = next(scene)
+            stamp = time.time()
+            image = unit.picture(number, stamp)
             if unit.level is not None:
                 image = np.full_like(image, unit.level)
-            shot = _Shot(image, number, time.time() + unit.clock_shift)
+            shot = _Shot(image, number, stamp + unit.clock_shift)
             for due in unit.deliver(shot):
                 camera.push(due.image, due.number, due.stamp)
 
@@ -167,7 +197,8 @@ class _Unit:
     """One simulated camera and its faults."""
 
     config: CameraConfig
-    scene: list[NDArray[np.uint8]] = field(init=False)
+    view: WorldView | None = None
+    scene: list[NDArray[np.uint8]] = field(default_factory=list)
     camera: SoftwareCamera | None = None
     handle: Any = None
     thread: threading.Thread | None = None
@@ -180,7 +211,22 @@ class _Unit:
     _held: _Shot | None = None
 
     def __post_init__(self) -> None:
-        self.scene = render_scene(self.config.role, self.config.width, self.config.height)
+        if self.view is None:
+            self.scene = render_scene(self.config.role, self.config.width, self.config.height)
+
+    def device(self, serial: str) -> SoftwareCamera:
+        """The camera, for librealsense."""
+        config = self.config
+        if self.view is None:
+            return SoftwareCamera(serial, config.width, config.height, config.fps)
+        usb, lens = self.view.usb, self.view.factory
+        return SoftwareCamera(serial, config.width, config.height, config.fps, usb=usb, lens=lens)
+
+    def picture(self, number: int, stamp: float) -> NDArray[np.uint8]:
+        """What is exposed at `stamp`, s since 1970."""
+        if self.view is None:
+            return self.scene[(number - 1) % len(self.scene)]
+        return self.view.take(number, stamp)
 
     def deliver(self, shot: _Shot) -> list[_Shot]:
         """What reaches the host now that `shot` was taken."""
