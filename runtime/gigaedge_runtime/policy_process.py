@@ -207,6 +207,7 @@ class PolicyLoop:
             guided=self._guided,
             stages={name: Spread.of(list(samples)) for name, samples in self._stages.items()},
             odd_frames=self.cameras.odd_frames(),
+            cameras=self.cameras.health(),
         )
 
     def _state_at(self, captured: float) -> NDArray[np.float32]:
