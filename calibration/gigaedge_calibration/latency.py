@@ -142,7 +142,7 @@ class _Moves:
         return np.asarray(np.diff(read, axis=0) / self._scale())
 
     def _scale(self) -> Array:
-        return np.maximum(np.abs(np.diff(self.path, axis=0)).sum(axis=0) / len(self.frames), 1e-9)
+        return np.asarray(np.maximum(np.abs(np.diff(self.path, axis=0)).sum(axis=0) / len(self.frames), 1e-9))
 
 
 def _linear(moves: Array, seen: Array) -> Array:
@@ -202,6 +202,7 @@ def _weighed(moves: _Moves, seen: Array, kept: NDArray[np.bool_], seconds: float
     sigma = float(np.sqrt(max(meat, 0.25 * float(summed @ summed))) / curvature)
     if sigma > _WORST_SIGMA:
         raise CalibrationError(
-            f"time: the latency is known to +-{2e3 * sigma:.0f} ms only; swing faster, to and fro, and record for longer"
+            f"time: the latency is known to +-{2e3 * sigma:.0f} ms only; swing faster, to and fro, and record for "
+            "longer"
         )
     return Latency(seconds, sigma, explained, int(np.count_nonzero(kept)) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 import cv2
@@ -38,5 +39,4 @@ def picture_motion(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> Array:
 
 def picture_motions(thumbnails: NDArray[Any]) -> Array:
     """`picture_motion` of every picture since the one before, shape (n - 1, 4), of thumbnails (n, height, width)."""
-    pairs = zip(thumbnails[:-1], thumbnails[1:], strict=True)
-    return np.array([picture_motion(before, now) for before, now in pairs]).reshape(-1, 4)
+    return np.array([picture_motion(before, now) for before, now in pairwise(thumbnails)]).reshape(-1, 4)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge import poses
 from gigaedge.errors import CalibrationError
 from gigaedge.lens import Lens
+from gigaedge_calibration.cv_compat import solve_pose
 
 Array = NDArray[np.float64]
 
@@ -58,10 +58,8 @@ def sight(
     spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
     if spread[1] < 1e-3 * spread[0]:
         raise CalibrationError("board: all corners seen are in one line; show more of it")
-    starts = [] if near is None else [np.asarray(near, np.float64)]
-    refined = [
-        _refine(lens, points, pixels, start) for start in [*starts, *_closed_form(lens, points, pixels)]
-    ]
+    starts = (near, solve_pose(np.asarray(pixels), np.asarray(points), lens))
+    refined = [_refine(lens, points, pixels, np.asarray(start)) for start in starts if start is not None]
     found = [candidate for candidate in refined if candidate is not None]
     if not found:
         raise CalibrationError("board: no pose fits the corners; check the board's size and the lens")
@@ -75,18 +73,6 @@ def sight(
         )
     covariance = np.asarray(sigma_px**2 * np.linalg.inv(information))
     return Sighting(pose, covariance, float(np.sqrt(cost / (2 * len(points)))))
-
-
-def _closed_form(lens: Lens, points: NDArray[Any], pixels: NDArray[Any]) -> list[Array]:
-    """Both poses that OpenCV's solver for planes (IPPE, Collins and Bartoli 2014) finds."""
-    rays = np.ascontiguousarray(lens.rays(pixels)[..., :2])
-    count, turns, shifts, *_ = cv2.solvePnPGeneric(
-        np.ascontiguousarray(points, np.float64), rays, np.eye(3), np.zeros(4), flags=cv2.SOLVEPNP_IPPE
-    )
-    return [
-        poses.pose(poses.rotation(np.ravel(turn)), np.ravel(shift))
-        for turn, shift in zip(turns[:count], shifts[:count], strict=True)
-    ]
 
 
 def _refine(

@@ -137,10 +137,7 @@ def _greatest_chi2(freedom: int) -> float:
 
 def _untold(finding: Finding) -> tuple[Supposition, ...]:
     """Joints that say nothing by themselves."""
-    return (
-        *(() if finding.front else ("joint 1",)),
-        *(() if finding.gripper else ("joint 6",)),
-    )  # type: ignore[return-value]
+    return (*(() if finding.front else ("joint 1",)), *(() if finding.gripper else ("joint 6",)))
 
 
 def _rows(moved: Fit, side: Side) -> list[Judgement]:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from gigaedge import poses
 from gigaedge.errors import CalibrationError
-from gigaedge.kinematics import FINGERTIP, DhIsOffset, link6_pose
+from gigaedge.kinematics import FINGERTIP, DhIsOffset, link6_motion
 from gigaedge.lens import Lens
-from gigaedge.robot import JOINTS
+from gigaedge_calibration.gripper import GripperOffset
 from gigaedge_calibration.sighting import Sighting
 
 Array = NDArray[np.float64]
@@ -36,27 +36,14 @@ _STEP: Final = 1e-6
 
 
 @dataclass(frozen=True)
-class GripperShift:
-    """How far a wrist camera's own gripper is from where its stored picture shows it."""
-
-    shift: tuple[float, float]
-    """Of the region's centre, to the right and down, px."""
-    roll: float
-    """About the region's centre, x towards y, rad."""
-    sigma_px: float
-    sigma_roll: float
-    """rad."""
-
-
-@dataclass(frozen=True)
 class WristLook:
     """The board in the wrist camera's picture."""
 
     joints: Array
     """As the arm reported them, rad, shape (6,)."""
     sighting: Sighting
-    gripper: GripperShift | None = None
-    """Only of looks after."""
+    gripper: GripperOffset | None = None
+    """Against a picture from before; only of looks after."""
 
 
 @dataclass(frozen=True)
@@ -264,18 +251,12 @@ def _look(
             camera, camera_block = at.moved, "change"
         elif at.supposition == "board":
             board, board_block = at.moved, "change"
-    link6 = _link6(wrist, joints)
-    seen, by_camera, by_board = _seen(link6 @ camera, board)
-    turn = link6[:3, :3]
-    by_block = {
-        board_block: -by_board,
-        camera_block: -by_camera @ _both(turn),
-    }
-    # What turns the joints turns the camera with link 6, on the lever between the two.
-    lever = turn @ camera[:3, 3]
-    by_link = by_camera.copy()
-    by_link[:, :3] -= by_camera[:, 3:] @ poses.skew(lever)
-    by_joints = by_link @ _by_joints(wrist, joints)
+    link6, axes, points = link6_motion(joints + wrist.zero_offsets, wrist.dh_is_offset)
+    placed = link6 @ camera
+    seen, by_camera, by_board = _seen(placed, board)
+    by_block = {board_block: -by_board, camera_block: -by_camera @ _both(link6[:3, :3])}
+    # A joint turns the camera, and swings its origin about its axis.
+    by_joints = by_camera @ np.concatenate([axes, np.cross(axes, placed[:3, 3] - points)], axis=-1).T
     if after and at.joint is not None:
         by_block["change"] = -by_joints[:, at.joint : at.joint + 1]
     covariance = look.sighting.covariance + evidence.sigma_joint**2 * (by_joints @ by_joints.T)
@@ -295,9 +276,8 @@ def _front(at: _Unknown, sighting: Sighting, *, after: bool) -> tuple[Array, Arr
     return poses.difference(sighting.pose, seen), sighting.covariance, by_block
 
 
-def _gripper(lens: Lens, at: _Unknown, seen: GripperShift) -> tuple[Array, Array, dict[str, Array]]:
-    measured = np.array([*seen.shift, seen.roll])
-    covariance = np.diag([seen.sigma_px**2, seen.sigma_px**2, seen.sigma_roll**2])
+def _gripper(lens: Lens, at: _Unknown, seen: GripperOffset) -> tuple[Array, Array, dict[str, Array]]:
+    measured, covariance = np.array([*seen.shift, seen.roll]), seen.covariance
     if at.supposition != "wrist camera" or at.moved is None:
         return measured, covariance, {}
     residual = measured - gripper_shift(lens, at.camera, at.moved)
@@ -347,11 +327,4 @@ def _both(turn: Array) -> Array:
 
 
 def _link6(wrist: Wrist, joints: Array) -> Array:
-    return link6_pose(joints + wrist.zero_offsets, wrist.dh_is_offset)
-
-
-def _by_joints(wrist: Wrist, joints: Array) -> Array:
-    """Derivative of link 6 in the base, as six-vectors, by each joint, shape (6, 6)."""
-    steps = _STEP * np.eye(JOINTS)
-    change = poses.difference(_link6(wrist, joints + steps), _link6(wrist, joints - steps))
-    return np.asarray(change.T / (2 * _STEP))
+    return link6_motion(joints + wrist.zero_offsets, wrist.dh_is_offset)[0]

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from gigaedge import poses
 from gigaedge.kinematics import link6_pose
 from gigaedge.lens import Lens
+from gigaedge_calibration.gripper import GripperOffset
 from gigaedge_calibration.sighting import sight
-from gigaedge_calibration.witness_model import Evidence, GripperShift, Wrist, WristLook, gripper_shift
+from gigaedge_calibration.witness_model import Evidence, Wrist, WristLook, gripper_shift
 
 WRIST_LENS = Lens(640, 480, 435.0, 435.0, 322.0, 238.0, (-0.05, 0.06, 0.0, 0.0, -0.02))
 FRONT_LENS = Lens(640, 480, 612.3, 612.3, 319.0, 241.0, (0.12, -0.25, 0.0, 0.0, 0.10))
@@ -100,8 +101,9 @@ def evidence(
         if not gripper:
             return look
         shift = gripper_shift(WRIST_LENS, before.camera, after.camera)
-        shift = shift + np.array([0.1, 0.1, ROLL]) * noise.standard_normal(3)
-        return replace(look, gripper=GripperShift((shift[0], shift[1]), shift[2], 0.1, ROLL))
+        sigma = np.array([0.1, 0.1, ROLL])
+        shift = shift + sigma * noise.standard_normal(3)
+        return replace(look, gripper=GripperOffset(shift[:2], float(shift[2]), np.diag(sigma**2), 1.0))
 
     # The arm comes back to a pose to within a tenth of a degree.
     again = LOOKS + np.radians(0.1) * noise.uniform(-1, 1, LOOKS.shape)
