@@ -315,6 +315,6 @@ _WRIST_LENS: Final = LensConfig(
 )
 _WRIST_MOUNT: Final = Placement(position=(-0.075, 0.0, -0.01), look_at=(0.0, 0.0, 0.19), up=(-1.0, 0.0, 0.0))
 _BOARD_PLACES: Final = {
-    "cell": Placement(position=(0.42, 0.0, 0.002), facing=(0.0, 0.0, 1.0), up=(1.0, 0.0, 0.0)),
+    "cell": Placement(position=(0.48, 0.0, 0.002), facing=(0.0, 0.0, 1.0), up=(1.0, 0.0, 0.0)),
     "arm": Placement(position=(-0.03, 0.0, 0.17), facing=(-1.0, 0.0, 0.0), up=(0.0, 0.0, 1.0)),
 }

@@ -27,6 +27,15 @@ LensModel = Literal["pinhole", "radial_tangential", "rational"]
 TERMS: Final[dict[LensModel, int]] = {"pinhole": 0, "radial_tangential": 5, "rational": 8}
 """Distortion coefficients of a model, in the order of `Lens.distortion`."""
 
+_MOST: Final = 0.75
+"""Of a board's corners; where fewer are found it is looked for in twice the size: small markers have few pixels."""
+_WINDOW: Final = 0.85
+"""Half a corner's window, over the distance to the nearest marker: measured best."""
+_WINDOWS: Final = (2, 9)
+"""Least and greatest half window, px."""
+_SOFTENING: Final = 0.7
+"""px; halves the picture's noise in what a corner is found from."""
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -46,15 +55,16 @@ def detect(image: NDArray[np.uint8], board: BoardInfo) -> Detection:
     The same picture gives the same answer; nothing found is an answer, too. Raises CalibrationError: a board that
     cannot be, or one with an even number of rows that is not said to be `legacy`.
     """
-    _, detector = _detector(*_key(board))
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
-    corners, ids, _, markers = detector.detectBoard(grey)
-    # No corner is None or an empty array, (n, 1, 2) in 4.x and (n, 2) in 5.0.
-    found = np.zeros(0, np.int64) if ids is None else np.asarray(ids, np.int64).reshape(-1)
-    places = np.zeros((0, 2)) if corners is None else np.asarray(corners, np.float64).reshape(-1, 2)
-    seen = np.zeros(0, np.int64) if markers is None else np.asarray(markers, np.int64).reshape(-1)
-    order = np.argsort(found, kind="stable")
-    return Detection(found[order], places[order], np.sort(seen))
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image, np.uint8)
+    found = _found(grey, board)
+    whole = (board.columns - 1) * (board.rows - 1)
+    if len(found.markers) and len(found.ids) < _MOST * whole:
+        double = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+        larger = _found(np.asarray(double, np.uint8), board)
+        if len(larger.ids) > len(found.ids):
+            found = Detection(larger.ids, (larger.corners + 0.5) / 2 - 0.5, larger.markers)
+    points = object_points(board, found.ids)[:, :2]
+    return Detection(found.ids, _refined(grey, points, found.corners, board), found.markers)
 
 
 def object_points(board: BoardInfo, ids: NDArray[np.int64] | None = None) -> Array:
@@ -177,6 +187,48 @@ def dictionary_size(dictionary: str) -> int:
 def dictionaries() -> tuple[str, ...]:
     """The names of the marker dictionaries that this OpenCV knows, without AprilTag's and MIP's."""
     return tuple(sorted(name for name in dir(cv2.aruco) if name.startswith("DICT_") and name[5].isdigit()))
+
+
+def _found(grey: NDArray[np.uint8], board: BoardInfo) -> Detection:
+    _, detector = _detector(*_key(board))
+    corners, ids, _, markers = detector.detectBoard(grey)
+    # No corner is None or an empty array, (n, 1, 2) in 4.x and (n, 2) in 5.0.
+    found = np.zeros(0, np.int64) if ids is None else np.asarray(ids, np.int64).reshape(-1)
+    places = np.zeros((0, 2)) if corners is None else np.asarray(corners, np.float64).reshape(-1, 2)
+    seen = np.zeros(0, np.int64) if markers is None else np.asarray(markers, np.int64).reshape(-1)
+    order = np.argsort(found, kind="stable")
+    return Detection(found[order], places[order], np.sort(seen))
+
+
+def _refined(grey: NDArray[np.uint8], points: Array, corners: Array, board: BoardInfo) -> Array:
+    """Corners, (n, 2), found once more in windows that hold as much of the picture as is free of markers.
+
+    OpenCV's own windows reach into the markers of a small or tilted board: on rendered pictures of a board 0.8 to 1.2 m
+    away this brings the error from 0.22 to 0.07 px, on near ones from 0.044 to 0.029 px.
+    """
+    if len(corners) < 4:
+        return corners
+    plane, _ = cv2.findHomography(points, corners)
+    if plane is None:
+        return corners  # corners on a line
+    mapped = np.concatenate([points, np.ones((len(points), 1))], axis=-1) @ plane.T
+    pixels, depth = mapped[:, :2] / mapped[:, 2:], mapped[:, 2, np.newaxis, np.newaxis]
+    slope = (plane[:2, :2] - pixels[..., np.newaxis] * plane[2, :2]) / depth
+    # px to the nearest marker in the most foreshortened direction.
+    free = np.linalg.svd(slope, compute_uv=False)[:, 1] * (board.square - board.marker) / 2
+    windows = np.clip(np.rint(_WINDOW * free), *_WINDOWS).astype(int)
+    sharp = grey.astype(np.float32)
+    soft = cv2.GaussianBlur(sharp, (0, 0), _SOFTENING)
+    stop = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 50, 1e-4)
+    refined = np.array(corners)
+    for window in np.unique(windows).tolist():
+        chosen = windows == window
+        start = corners[chosen].astype(np.float32).reshape(-1, 1, 2)
+        # In the smallest windows softening would bring the markers in.
+        picture = sharp if window == _WINDOWS[0] else soft
+        found = cv2.cornerSubPix(picture, start, (window, window), (-1, -1), stop)
+        refined[chosen] = np.asarray(found, np.float64).reshape(-1, 2)
+    return refined
 
 
 def _pose(turn: NDArray[Any], shift: NDArray[Any]) -> Array:
