@@ -1,7 +1,8 @@
 """The calibration of a cell as one JSON file, `gigaedge.calibration/1`: what was measured, how well, and from what.
 
 `load_calibration` reads and checks it; `amend` changes it: whole or not at all, the file before kept beside it and
-named by its checksum, so that the files form a chain. SI units: m, rad, s; px where a name says so.
+named by its checksum, so that the files form a chain (`gigaedge.calibration_chain` follows it). What cannot be true is
+refused (`gigaedge.plausible`). SI units: m, rad, s; px where a name says so.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from gigaedge import plausible, poses
 from gigaedge.documents import FileName, Part, Sha256, write_document
 from gigaedge.errors import CalibrationError
-from gigaedge.files import sha256
-from gigaedge.robot import CameraRole, Side
+from gigaedge.files import atomic_file, locked, sha256
+from gigaedge.machine import installed_versions
+from gigaedge.robot import ROBOT_DIM, CameraRole, Side
 from gigaedge.validation import first_problem
 
 CONVENTIONS = (
@@ -28,12 +33,19 @@ CONVENTIONS = (
 )
 """Written into every file."""
 
+PACKAGES: Final = ("gigaedge", "numpy", "opencv-python", "piper-sdk", "pyrealsense2")
+"""Whose versions are written into every file."""
+
 Vector3 = Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]
 Vector6 = Annotated[tuple[float, ...], Field(min_length=6, max_length=6)]
 Matrix6 = Annotated[tuple[Vector6, ...], Field(min_length=6, max_length=6)]
-Quaternion = Annotated[tuple[float, ...], Field(min_length=4, max_length=4)]
+Quaternion = Annotated[
+    tuple[float, ...], Field(min_length=4, max_length=4), AfterValidator(plausible.unit_quaternion)
+]
 """w, x, y, z; of length 1."""
 NotNegative = Annotated[float, Field(ge=0)]
+State = Annotated[tuple[float, ...], Field(min_length=ROBOT_DIM, max_length=ROBOT_DIM)]
+"""Of both arms (gigaedge.robot)."""
 
 Frame = Literal[
     "cell", "board", "left_base", "right_base", "left_link6", "right_link6",
@@ -42,16 +54,32 @@ Frame = Literal[
 """`cell` is what `arms[].base` of the site file refers to; link6 is the last frame of `gigaedge.kinematics`."""
 
 
+DISTORTION_TERMS: Final = {"pinhole": 0, "radial_tangential": 5, "rational": 8}
+"""Coefficients of each lens model."""
+
+
 class TransformInfo(Part):
     """`T_parent_child`, with what is not known of it."""
 
     parent: Frame
     child: Frame
     quaternion: Quaternion
-    translation: Vector3
+    translation: Annotated[Vector3, AfterValidator(plausible.metres)]
     """m."""
     covariance: Matrix6 | None = None
     """Of (rotation vector, rad; translation, m), see the file's `conventions`."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> TransformInfo:
+        if self.parent == self.child:
+            raise ValueError(f"parent and child are both {self.parent}; a transform is between two frames")
+        plausible.covariance(self.covariance)
+        return self
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """`T_parent_child`, shape (4, 4)."""
+        return poses.pose(poses.from_quaternion(np.array(self.quaternion)), np.array(self.translation))
 
 
 class BoardInfo(Part):
@@ -70,6 +98,18 @@ class BoardInfo(Part):
     """What a person read off a ruler over all `columns` squares, m; None: nobody measured, so scale is unproven."""
     legacy: bool = False
     """Printed in the pattern of OpenCV before 4.6."""
+
+    @model_validator(mode="after")
+    def _drawable(self) -> BoardInfo:
+        if self.marker >= self.square:
+            raise ValueError(f"marker {self.marker:g} m does not fit into a square of {self.square:g} m")
+        span = self.columns * self.square
+        if self.measured is not None and abs(self.measured / span - 1) > 0.001:
+            raise ValueError(
+                f"measured {self.measured:g} m over {self.columns} squares is not their {span:.6g} m; "
+                "square is measured / columns, in m"
+            )
+        return self
 
 
 class StreamInfo(Part):
@@ -109,6 +149,17 @@ class IntrinsicsInfo(Part):
     greatest_tilt: float | None = Field(None, ge=0)
     """Of the board towards the camera over all views, rad."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> IntrinsicsInfo:
+        terms = DISTORTION_TERMS[self.model]
+        if len(self.distortion) != terms:
+            raise ValueError(
+                f"distortion: model {self.model} has {terms} coefficients, got {len(self.distortion)}"
+            )
+        plausible.lens(self.width, self.height, self.fx, self.fy, self.cx, self.cy)
+        plausible.covariance(self.covariance, 4 + terms)
+        return self
+
 
 class MountInfo(Part):
     """Where a camera is: on a wrist (parent link6) or fixed (parent an arm's base), from hand-eye calibration."""
@@ -117,7 +168,7 @@ class MountInfo(Part):
     board: TransformInfo
     """Where the board was: parent an arm's base for a wrist camera, link6 for a fixed one."""
     dh_is_offset: Literal[0, 1] = 1
-    zero_offsets: Vector6
+    zero_offsets: Annotated[Vector6, AfterValidator(plausible.zero_offsets)]
     """Added to the joint angles that the arm reports, rad; 0 for joints 1 and 6, which it cannot tell."""
     zero_sigmas: Vector6
     """rad."""
@@ -158,19 +209,30 @@ class ViewInfo(Part):
     sha256: Sha256
     source: str
     """`captured`, or the dataset, episode and frame that it was taken from."""
-    joints: tuple[float, ...] | None = None
-    """State of the robot then, 14 values (gigaedge.robot); None where it is not known."""
+    joints: State | None = None
+    """State of the robot then; None where it is not known."""
     composite: tuple[int, int] = (320, 384)
     """Width and height of the composite whose pixels are the score, px."""
     layout: Literal["tshape", "horizontal"] = "tshape"
     gripper: tuple[int, int, int, int] | None = None
     """Region of a wrist picture that shows its own gripper: left, top, right, bottom, px."""
 
+    @model_validator(mode="after")
+    def _region(self) -> ViewInfo:
+        if self.gripper is not None:
+            left, top, right, bottom = self.gripper
+            if not (0 <= left < right and 0 <= top < bottom):
+                raise ValueError(
+                    f"gripper: expected left, top, right, bottom with left < right and top < bottom, got "
+                    f"{self.gripper}"
+                )
+        return self
+
 
 class LatencyInfo(Part):
     """How much earlier the world was than a frame's stamp says, against joint feedback of the same clock."""
 
-    seconds: float
+    seconds: Annotated[float, AfterValidator(plausible.latency)]
     """Add to the time stamp to get the time of the joints that the picture shows: negative for a late camera."""
     sigma: NotNegative
     """s."""
@@ -196,17 +258,41 @@ class CameraCalibration(Part):
     view: ViewInfo | None = None
     latency: LatencyInfo | None = None
 
+    @model_validator(mode="after")
+    def _consistent(self) -> CameraCalibration:
+        size = (self.stream.width, self.stream.height)
+        for key, lens in (("intrinsics", self.intrinsics), ("factory", self.factory)):
+            if lens is not None and (lens.width, lens.height) != size:
+                raise ValueError(
+                    f"{key} of {self.role} are of {lens.width}x{lens.height} px and its stream is of "
+                    f"{size[0]}x{size[1]}: calibrate that stream"
+                )
+        if self.mount is not None:
+            camera, board = self.mount.transform, self.mount.board
+            plausible.mount_frames(self.role, camera.parent, camera.child, board.parent, board.child)
+            if self.role != "cam_high":
+                plausible.bracket(camera.translation)
+        return self
+
 
 class Look(Part):
     """A board as it was seen once: of the witness, who says later whether anything moved."""
 
     role: CameraRole
-    joints: tuple[float, ...]
-    """Of both arms, 14 values (gigaedge.robot)."""
+    joints: State
     ids: tuple[int, ...]
     """Corners of the board."""
     corners: tuple[tuple[float, float], ...]
     """px, one per id."""
+
+    @model_validator(mode="after")
+    def _paired(self) -> Look:
+        if len(self.ids) != len(self.corners):
+            raise ValueError(
+                f"{len(self.ids)} ids and {len(self.corners)} corners; expected one id per corner"
+            )
+        plausible.once("corner id", self.ids)
+        return self
 
 
 class WitnessInfo(Part):
@@ -242,13 +328,24 @@ class Calibration(Part):
     previous: Sha256 | None = None
     """Of the file that this one replaced."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """gigaedge, OpenCV, librealsense, piper_sdk."""
+    """Of the `PACKAGES` that last wrote this file."""
     board: BoardInfo | None = None
     cameras: tuple[CameraCalibration, ...] = ()
     bases: TransformInfo | None = None
     """`T_left_base_right_base`, where both wrist cameras saw one board."""
     witnesses: tuple[WitnessInfo, ...] = ()
     captures: tuple[CaptureInfo, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Calibration:
+        plausible.once("role", (camera.role for camera in self.cameras))
+        plausible.once("serial", (camera.serial for camera in self.cameras))
+        plausible.once("witness side", (witness.side for witness in self.witnesses))
+        if self.bases is not None and (self.bases.parent, self.bases.child) != ("left_base", "right_base"):
+            raise ValueError(
+                f"bases is of {self.bases.child} in {self.bases.parent}; expected right_base in left_base"
+            )
+        return self
 
     def camera(self, role: CameraRole) -> CameraCalibration | None:
         """What is known of one camera; None: nothing."""
@@ -279,17 +376,43 @@ def load_calibration(file: Path) -> Calibration:
 def amend(file: Path, change: Callable[[Calibration], Calibration]) -> Calibration:
     """Write what `change` makes of the calibration in `file`, or of an empty one; whole or not at all.
 
-    The file before stays beside it, as `<name>.<first 12 digits of its SHA-256>.json`.
-    Raises CalibrationError as `load_calibration` does.
+    The file before stays beside it, byte for byte, as `<name>.<first 12 digits of its SHA-256>.json`. One process at a
+    time amends the files of a folder; `change` must therefore not write there with `amend` or `atomic_directory`.
+    Raises CalibrationError as `load_calibration` does, when what `change` made is not a possible calibration, and when
+    the disk takes no more.
     """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with locked(file.parent):
+            return _amend(file, change)
+    except OSError as error:
+        raise CalibrationError(
+            f"{file}: cannot be written ({error.strerror}); it is as it was; make room, or see to its folder"
+        ) from error
+
+
+def _amend(file: Path, change: Callable[[Calibration], Calibration]) -> Calibration:
     now = datetime.now(timezone.utc).replace(microsecond=0)
+    previous: str | None = None
+    before = Calibration(created=now)
     if file.exists():
-        before, checksum = load_calibration(file), sha256(file)
-        kept = file.with_name(f"{file.name.removesuffix('.json')}.{checksum[:12]}.json")
+        before, previous = load_calibration(file), sha256(file)
+        kept = kept_file(file, previous)
         if not kept.exists():
-            write_document(kept, before)
-        after = change(before).model_copy(update={"created": now, "previous": checksum})
-    else:
-        after = change(Calibration(created=now)).model_copy(update={"created": now})
+            with atomic_file(kept) as temporary:
+                temporary.write_bytes(file.read_bytes())
+    after = change(before)
+    versions = after.versions | installed_versions(PACKAGES)
+    after = after.model_copy(update={"created": now, "previous": previous, "versions": versions})
+    try:
+        # A copy with updates is not checked by pydantic: what could not be read back must not be written.
+        after = Calibration.model_validate_json(after.model_dump_json(by_alias=True))
+    except ValidationError as error:
+        raise CalibrationError(f"{file}: not written: {first_problem(error, Calibration)}") from error
     write_document(file, after)
     return after
+
+
+def kept_file(file: Path, checksum: str) -> Path:
+    """Where `amend` keeps the version of `file` with this SHA-256."""
+    return file.with_name(f"{file.name.removesuffix('.json')}.{checksum[:12]}.json")

@@ -1,10 +1,12 @@
-"""Naming the computer that a measurement was made on."""
+"""Naming the computer that a measurement was made on, and the packages that made it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -18,6 +20,17 @@ def describe_machine(*, proc: Path = PROC, board: Path = BOARD) -> str:
     gpus = [_field(file, "Model") for file in drivers]
     processor = _board(board) or _field(proc / "cpuinfo", "model name") or platform.machine()
     return ", ".join([processor, cores, *filter(None, gpus)])
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Package name -> version, of those that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _board(file: Path) -> str:

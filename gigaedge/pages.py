@@ -1,6 +1,7 @@
 """One HTML page that needs nothing else: no script, no font, no second file; light or dark as its reader prefers.
 
-Everything returns HTML. `table` and the texts of the others are escaped; `section` takes parts that are HTML already.
+Everything returns HTML. Texts are escaped; `section` takes parts that are HTML already, and a cell of a `table` may be
+an `Html`.
 """
 
 from __future__ import annotations
@@ -8,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _STYLE: Final = """
-:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --faint: #6b6b6b; --line: #d9d9d9; }
+:root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --faint: #6b6b6b; --line: #d9d9d9;
+ --pass: #2b8a3e; --warn: #b35c00; --fail: #c92a2a; }
 @media (prefers-color-scheme: dark) {
- :root { --ink: #e6e6e6; --paper: #161616; --faint: #a0a0a0; --line: #3a3a3a; }
+ :root { --ink: #e6e6e6; --paper: #161616; --faint: #a0a0a0; --line: #3a3a3a;
+  --pass: #69db7c; --warn: #ffb454; --fail: #ff8787; }
 }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
  max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
@@ -27,9 +30,26 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
+td.prose, th.prose { text-align: left; white-space: normal; min-width: 11rem; }
+tbody tr { vertical-align: top; }
+.grade { font-weight: 600; white-space: nowrap; }
+.grade.pass { color: var(--pass); } .grade.warn { color: var(--warn); } .grade.fail { color: var(--fail); }
+.grade.none { color: var(--faint); font-weight: 400; }
+.banner { border: 1px solid var(--line); border-left: .5rem solid var(--faint); padding: .6rem 1rem; }
+.banner .grade { font-size: 1.6rem; display: block; }
+.banner.pass { border-left-color: var(--pass); } .banner.warn { border-left-color: var(--warn); }
+.banner.fail { border-left-color: var(--fail); }
 figure { margin: 1.5rem 0; } figcaption { color: var(--faint); }
 svg { color: var(--ink); fill: currentColor; max-width: 100%; height: auto; }
 """
+
+
+Grade = Literal["pass", "warn", "fail", "none"]
+"""How something is judged; `none`: not at all."""
+
+
+class Html(str):
+    """HTML that is put into a table as it is."""
 
 
 def page(title: str, sections: Sequence[str]) -> str:
@@ -53,11 +73,40 @@ def paragraph(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain texts; the first column is left-aligned, the others right."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
-    body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, prose: Collection[int] = ()) -> str:
+    """A table; cells are plain texts, or `Html`. The first column and those in `prose`, numbers of columns whose texts
+    are long and may be folded, are left-aligned, the others right.
+    """
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        shown = (
+            f'<{tag} class="prose">{_html(cell)}' if index in prose else f"<{tag}>{_html(cell)}"
+            for index, cell in enumerate(row)
+        )
+        return "".join(f"{cell}</{tag}>" for cell in shown)
+
+    head = cells("th", header).replace("<th", '<th scope="col"')
+    body = "\n".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
+
+
+def grade(word: str, judged: Grade) -> Html:
+    """A word in the colour of how it is judged."""
+    return Html(f'<span class="grade {judged}">{escape(word)}</span>')
+
+
+def banner(word: str, judged: Grade, text: str) -> str:
+    """The one thing to be read first."""
+    return f'<div class="banner {judged}">{grade(word, judged)}{escape(text)}</div>'
+
+
+def bullets(texts: Sequence[str]) -> str:
+    """A list of plain texts."""
+    return "\n".join(["<ul>", *(f"<li>{escape(text)}</li>" for text in texts), "</ul>"])
+
+
+def _html(cell: str) -> str:
+    return cell if isinstance(cell, Html) else escape(cell)
 
 
 def figure(fig: Figure, caption: str, alt: str) -> str:

@@ -52,6 +52,8 @@ class Judgement:
     """What is wrong, in words; empty when nothing is."""
     mend: str = ""
     """What a person can do, in words."""
+    measured: bool = True
+    """False: nobody measured it yet, and `cause` says what that costs."""
 
 
 def judged(
