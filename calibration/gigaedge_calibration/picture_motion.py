@@ -23,12 +23,16 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def picture_motion(before: NDArray[np.uint8], now: NDArray[np.uint8]) -> Array:
-    """Means over the picture of the dense flow (Farneback 2003) between two thumbnails, shape (4,).
+    """Means over the picture of the dense flow between two thumbnails, shape (4,).
 
     To the right and down, thumbnail px; turning and widening about its middle, px at its edge. What does not move, the
-    gripper or the background, dilutes all of them alike.
+    gripper or the background, dilutes all of them alike. The flow (cv2.DISOpticalFlow: Kroeger et al. 2016) starts from
+    the shift of the whole picture (cv2.phaseCorrelate): by itself it follows a fast swing too short.
     """
-    flow = cv2.calcOpticalFlowFarneback(before, now, None, 0.5, 3, 15, 3, 5, 1.1, 0)
+    whole = cv2.createHanningWindow(before.shape[::-1], cv2.CV_32F)
+    shift, _ = cv2.phaseCorrelate(before.astype(np.float32), now.astype(np.float32), whole)
+    start = np.broadcast_to(np.asarray(shift, np.float32), (*before.shape, 2)).copy()
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(before, now, start)
     u, v = np.asarray(flow[..., 0], np.float64), np.asarray(flow[..., 1], np.float64)
     rows, columns = u.shape
     x = np.linspace(-1, 1, columns)[np.newaxis, :]
