@@ -33,8 +33,10 @@ _GRID: Final = 0.01
 """s; finer than any motion that an arm's acceleration allows."""
 _FEWEST: Final = 45
 """Frames: a second and a half."""
-_OUTLIER: Final = 5.0
+_OUTLIER: Final = 3.5
 """Standard deviations from which on an interval is not believed."""
+_MOVING: Final = 0.3
+"""Of a channel's standard deviation; a picture that moves by more moves."""
 _LAG: Final = 3
 """Frames over which errors go together: a stamp that is off concerns two intervals."""
 _EXPLAINED: Final = 0.3
@@ -106,10 +108,12 @@ def estimate_latency(
     seen = (seen - np.median(seen[usable], axis=0)) / np.maximum(seen[usable].std(axis=0), 1e-9)
     kept = usable
     seconds = _search(moves, seen, kept)
-    for _ in range(2):
+    for _ in range(4):
         residual = seen - moves.at(seconds) @ _linear(moves.at(seconds)[kept], seen[kept])
         off = np.abs(residual).max(axis=-1)
-        spread = max(1.4826 * float(np.median(off[kept])), 1e-9)
+        # Where nothing moves nothing is off, and would make everything else an outlier.
+        moving = kept & (np.abs(seen).max(axis=-1) > _MOVING)
+        spread = max(1.4826 * float(np.median(off[moving])), 1e-9)
         kept = usable & (off < _OUTLIER * spread)
         seconds = _search(moves, seen, kept)
     return _weighed(moves, seen, kept, seconds)
