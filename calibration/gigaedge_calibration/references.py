@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from gigaedge.calibration import (
     Calibration,
     CameraCalibration,
-    CaptureInfo,
     IntrinsicsInfo,
     LightInfo,
     StreamInfo,
@@ -24,11 +23,12 @@ from gigaedge.errors import CalibrationError
 from gigaedge.files import sha256
 from gigaedge.lens import Lens
 from gigaedge.poses import from_quaternion, pose
-from gigaedge.robot import CameraRole
+from gigaedge.robot import CAMERA_ROLES, CameraRole
 from gigaedge.tiles import Tile, tile
 from gigaedge_calibration.aiming import flipped, scene_distance
-from gigaedge_calibration.captures import LOOKS, Capture, load_captures, save_captures
-from gigaedge_calibration.gripper import Region, check_region
+from gigaedge_calibration.captures import Capture, load_captures, save_captures
+from gigaedge_calibration.gripper import check_region
+from gigaedge_calibration.lens_uncertainty import lens_of
 from gigaedge_calibration.light import light_figures
 from gigaedge_calibration.matching import Features, find_features
 
@@ -134,65 +134,63 @@ def check_reference(reference: Reference) -> None:
         )
 
 
-def store_reference(
-    file: Path, capture: Capture, info: Mapping[str, object], gripper: Region | None, source: str
-) -> Reference:
-    """Keep the picture beside the calibration `file`; nothing is kept of one that is no good.
+def store_reference(folder: Path, capture: Capture, view: ViewInfo) -> tuple[Reference, str]:
+    """Keep a picture in `folder`, in place of one that is there; nothing is changed if it is no good.
 
-    `info` has `composite` and `layout` of the view. Raises CalibrationError.
+    `view` says all but what the picture is called. Returns the reference, and the checksum of the folder's
+    `looks.json`. Raises CalibrationError: too plain, or no such gripper region.
     """
-    name = f"000-{capture.role}.png"
-    fields = {**info, "image": name, "source": source, "joints": capture.joints, "gripper": gripper}
-    check_reference(
-        Reference(capture.role, capture.image, ViewInfo.model_validate({**fields, "sha256": "0" * 64}))
-    )
-    folder = views_folder(file, capture.role)
-    save_captures(folder, [capture], replace=True)
-    view = ViewInfo.model_validate({**fields, "sha256": sha256(folder / name)})
-    return Reference(capture.role, capture.image, view)
+    check_reference(Reference(capture.role, capture.image, view))
+    looks = save_captures(folder, [capture], replace=True)
+    name = picture_name(capture.role)
+    kept = view.model_copy(update={"image": name, "sha256": sha256(folder / name), "joints": capture.joints})
+    return Reference(capture.role, capture.image, kept), sha256(looks)
 
 
-def views_folder(file: Path, role: CameraRole) -> Path:
-    """Where the reference of a camera is kept, for the calibration `file`."""
-    return file.with_name(f"{file.stem}.captures") / f"views-{role}"
+def picture_name(role: CameraRole) -> str:
+    """What `save_captures` calls the one picture of a set."""
+    return f"000-{role}.png"
 
 
 def with_reference(
-    calibration: Calibration, file: Path, reference: Reference, serial: str, stream: StreamInfo
+    calibration: Calibration,
+    reference: Reference,
+    serial: str,
+    stream: StreamInfo,
+    factory: IntrinsicsInfo | None = None,
 ) -> Calibration:
-    """The calibration with this view, and with its light where none is known."""
+    """The calibration with this view and its light; what was known of another camera in its place is forgotten.
+
+    `factory`: the lens as the camera itself knows it.
+    """
     role = reference.role
-    old = calibration.camera(role) or CameraCalibration(role=role, serial=serial, stream=stream)
+    old = calibration.camera(role)
+    if old is None or old.serial != serial:
+        old = CameraCalibration(role=role, serial=serial, stream=stream)
     figures = light_figures(reference.image)
-    known = old.light.model_dump() if old.light else {}
-    light = LightInfo(
-        **known
-        | {
-            "luminance": figures.luminance,
-            "red_to_green": figures.red_to_green,
-            "blue_to_green": figures.blue_to_green,
+    seen = {name: getattr(figures, name) for name in ("luminance", "red_to_green", "blue_to_green")}
+    light = old.light.model_copy(update=seen) if old.light else LightInfo(**seen)
+    new = old.model_copy(
+        update={
+            "stream": stream,
+            "view": reference.info,
+            "light": light,
+            "factory": factory or old.factory,
         }
     )
-    new = old.model_copy(update={"serial": serial, "stream": stream, "view": reference.info, "light": light})
-    cameras = (*(c for c in calibration.cameras if c.role != role), new)
-    folder = views_folder(file, role)
-    kept = CaptureInfo(
-        purpose="views",
-        subject=role,
-        folder=str(folder.relative_to(file.parent)),
-        sha256=sha256(folder / LOOKS),
-    )
-    others = (c for c in calibration.captures if (c.purpose, c.subject) != ("views", role))
-    return calibration.model_copy(update={"cameras": cameras, "captures": (*others, kept)})
+    others = [camera for camera in calibration.cameras if camera.role != role]
+    cameras = sorted([*others, new], key=lambda camera: CAMERA_ROLES.index(camera.role))
+    return calibration.model_copy(update={"cameras": tuple(cameras)})
 
 
 def _lens(camera: CameraCalibration, image: NDArray[np.uint8]) -> Lens | None:
-    known: IntrinsicsInfo | None = camera.intrinsics or camera.factory
+    known = camera.intrinsics or camera.factory
     if known is None or (known.height, known.width) != image.shape[:2]:
         return None
-    lens = Lens(known.width, known.height, known.fx, known.fy, known.cx, known.cy, known.distortion)
     flip = camera.stream.flip
-    return flipped(lens, horizontally=flip in ("horizontal", "both"), vertically=flip in ("vertical", "both"))
+    return flipped(
+        lens_of(known), horizontally=flip in ("horizontal", "both"), vertically=flip in ("vertical", "both")
+    )
 
 
 def _distance(camera: CameraCalibration) -> float | None:

@@ -107,7 +107,12 @@ def compare(
         rows.append(_not_compared(reference, elsewhere))
     elif elsewhere and strange is None:
         notes.append(f"{reference.role}: scenery not compared: {elsewhere}")
-    if same_size:
+    if not same_size:
+        before = "x".join(map(str, reference.size))
+        notes.append(
+            f"{reference.role}: light not compared: pictures are {size[0]}x{size[1]} px, were {before} px"
+        )
+    else:
         rows += _light_rows(reference, image, found, offset, comparable=not elsewhere and strange is None)
     hint = _mend(found, seen, mirror=reference.mirror) if found is not None and seen is not None else ""
     return Comparison(reference.role, tuple(rows), tuple(notes), found, offset, hint)
@@ -175,17 +180,17 @@ def _exchanged(
 ) -> Judgement | None:
     """A failure when the picture is clearly that of another camera."""
     own = found.inliers if found is not None else 0
-    for other in others:
-        better = match(other.features, features)
-        if better is not None and better.inliers > _CLEARLY * own:
-            return Judgement(
-                "view",
-                reference.role,
-                Verdict.FAIL,
-                cause=f"shows what {other.role} should see ({better.inliers} features against {own})",
-                mend="swap their cables, or their serials in the site file (`gigaedge calibrate roles` proves which)",
-            )
-    return None
+    matches = [(other.role, match(other.features, features)) for other in others]
+    count, role = max(((m.inliers, role) for role, m in matches if m is not None), default=(0, None))
+    if count <= _CLEARLY * own:
+        return None
+    return Judgement(
+        "view",
+        reference.role,
+        Verdict.FAIL,
+        cause=f"shows what {role} should see ({count} features against {own})",
+        mend="swap their cables, or their serials in the site file (`gigaedge calibrate roles` proves which)",
+    )
 
 
 def _odd_view(
@@ -210,19 +215,14 @@ def _odd_view(
     degrees = float(np.degrees(found.roll))
     upside_down = abs(degrees) > 135
     if found.mirrored:
-        flip = "vertical" if upside_down else "horizontal"
-        cause, mend = (
-            "the picture is mirrored",
-            f"correct `flip` of this camera in the site file (now off by {flip})",
-        )
-    elif upside_down:
+        mend = f"change `flip` of this camera by a {'vertical' if upside_down else 'horizontal'} mirror"
+        return Judgement("view", reference.role, Verdict.FAIL, cause="the picture is mirrored", mend=mend)
+    if upside_down:
         cause = "the picture is upside down"
         mend = "turn the camera by half, or correct `flip` (`both` is a half turn)"
     else:
         cause, mend = f"the picture is turned by {degrees:.0f} degrees", "mount the camera as it was"
-    return Judgement(
-        "view", reference.role, Verdict.FAIL, abs(degrees), limit=VIEW_ROLL, cause=cause, mend=mend
-    )
+    return Judgement("view roll", reference.role, Verdict.FAIL, abs(degrees), None, VIEW_ROLL, cause, mend)
 
 
 def _not_compared(reference: Reference, why: str) -> Judgement:

@@ -53,10 +53,15 @@ def run_command(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace --record when it exists.")] = False,
+    skip_check: Annotated[
+        bool,
+        typer.Option("--skip-check", help="Start even if the cameras see something else than calibrated."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Run a policy on a robot cell: cameras, inference, limits, arms. Ctrl-C slows down and holds.
 
+    Before anything moves, the views are compared with the calibration's (`gigaedge calibrate check`).
     The arms stay powered and hold when the run ends, however it ends. A fault latches: the next run refuses these
     arms until `gigaedge arms clear`. With --park, another Ctrl-C stops the parking. Software limits are no certified
     safety function: keep a hardware emergency stop within reach.
@@ -71,6 +76,10 @@ def run_command(
         from gigaedge.cli.demo import cached_demo_bundle
 
         loaded = loaded.model_copy(update={"bundle": cached_demo_bundle(quiet=json)})
+    if not skip_check:
+        from gigaedge.cli.calibrate.check import check_before_run
+
+        check_before_run(loaded)
     result = run_with_progress(
         loaded, seconds, dry_run=dry_run, report=report, quiet=json, park=park, record=record
     )
