@@ -8,35 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge import poses
-from gigaedge.errors import CalibrationError
-from gigaedge.lens import Lens
-from gigaedge_calibration.prediction import BoardLook
 
 Array = NDArray[np.float64]
-
-
-def board_in_camera(lens: Lens, look: BoardLook) -> Array:
-    """`T_cam_board`, shape (4, 4), of one look at a flat board (cv2.solvePnP: IPPE, then Levenberg-Marquardt).
-
-    Raises CalibrationError: fewer than four corners, or corners on one line.
-    """
-    points = np.ascontiguousarray(look.points, dtype=np.float64)
-    pixels = np.ascontiguousarray(look.pixels, dtype=np.float64)
-    spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False) if len(points) else np.zeros(2)
-    if len(points) < 4 or spread[1] < 0.01 * spread[0]:
-        raise CalibrationError(
-            f"a look with {len(points)} corners in too narrow a strip of the board says not where the board is; "
-            "bring more of it into the picture"
-        )
-    arguments = (points, pixels, lens.matrix, lens.coefficients)
-    _, turn, shift = cv2.solvePnP(*arguments, flags=cv2.SOLVEPNP_IPPE)
-    turn, shift = cv2.solvePnPRefineLM(*arguments, turn, shift)
-    return poses.from_six(np.concatenate([turn.ravel(), shift.ravel()]))
 
 
 def shah(reaches: NDArray[Any], views: NDArray[Any]) -> tuple[Array, Array]:
@@ -66,12 +43,6 @@ def park(reaches: NDArray[Any], views: NDArray[Any]) -> Array:
     rows = (np.eye(3) - arm[:, :3, :3]).reshape(-1, 3)
     wanted = arm[:, :3, 3] - seen[:, :3, 3] @ turn.T
     return poses.pose(turn, np.linalg.lstsq(rows, wanted.ravel(), rcond=None)[0])
-
-
-def board_of(camera: Array, reaches: NDArray[Any], views: NDArray[Any]) -> Array:
-    """`board`, shape (4, 4), given `camera`: the mean over the looks."""
-    placed = poses.inverse(reaches) @ camera @ views
-    return poses.pose(_nearest_rotation(placed[:, :3, :3].mean(axis=0)), placed[:, :3, 3].mean(axis=0))
 
 
 def _nearest_rotation(numbers: Array) -> Array:

@@ -372,7 +372,8 @@ class _System:
 
     def by_lens(self) -> Array:
         """How camera, board and zeros follow the lens."""
-        return -np.linalg.lstsq(self.full[:_SHARED, :_SHARED], self.full[:_SHARED, _SHARED:], rcond=None)[0]
+        given, lens = self.full[:_SHARED, :_SHARED], self.full[:_SHARED, _SHARED:]
+        return np.asarray(-np.linalg.lstsq(given, lens, rcond=None)[0])
 
     def components(self, looks: Looks, state: _State) -> tuple[float, float]:
         """Standard deviations of a corner, px, and of a joint, rad."""

@@ -67,12 +67,12 @@ def wrist_cell() -> Cell:
 
 def front_cell() -> Cell:
     """A camera about a metre away that looks at the arm; the board in its gripper."""
-    ahead = np.array([-0.75, 0.15, -0.55])
+    ahead = np.array([-0.75, 0.12, -0.5])
     ahead /= np.linalg.norm(ahead)
     right = np.cross(ahead, [0, 0, 1.0])
     right /= np.linalg.norm(right)
     camera = poses.pose(
-        np.stack([right, np.cross(ahead, right), ahead], axis=-1), np.array([1.1, -0.1, 0.75])
+        np.stack([right, np.cross(ahead, right), ahead], axis=-1), np.array([1.0, -0.1, 0.75])
     )
     board = poses.pose(poses.rotation(np.array([0.05, 0.4, 0.1])), np.zeros(3))
     board[:3, 3] = np.array([0.0, 0.0, 0.20]) - board[:3, :3] @ CENTRE
@@ -96,7 +96,9 @@ def good_poses(cell: Cell, count: int, rng: np.random.Generator, margin: float =
         seen = predict(cell.lens, cell.setup, cell.camera, cell.board, joints, outline, cell.dh_is_offset)
         inside = np.all((seen.pixels > margin) & (seen.pixels < size - 1 - margin), axis=(-1, -2))
         depth = seen.in_camera[..., 2]
-        good = inside & np.all((depth > cell.near) & (depth < cell.far), axis=-1)
+        # Far off the axis the lens's polynomial folds back into the picture; no glass does.
+        ahead = np.all(np.abs(seen.in_camera[..., :2]) < 0.85 * depth[..., np.newaxis], axis=(-1, -2))
+        good = inside & ahead & np.all((depth > cell.near) & (depth < cell.far), axis=-1)
         edges = seen.in_camera[:, 1:3] - seen.in_camera[:, :1]
         normal = np.cross(edges[:, 0], edges[:, 1])
         normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
@@ -125,7 +127,7 @@ def sweep(cell: Cell, joint: int, count: int, seed: int) -> list[BoardLook]:
     rng = np.random.default_rng(seed)
     start = good_poses(cell, 1, rng)[0]
     angles = np.repeat(start[np.newaxis], count, axis=0)
-    angles[:, joint - 1] += np.linspace(-0.3, 0.3, count)
+    angles[:, joint - 1] += np.linspace(-0.6, 0.6, count)
     return [look(cell, joints, rng) for joints in angles]
 
 
