@@ -114,7 +114,7 @@ def store_looks(calibration: Calibration, side: Side, captures: Sequence[Capture
         raise CalibrationError(f"no picture of {role} among the captures")
     front = best_front(captures, board)
     known = calibration.camera(FRONT)
-    usable = front is not None and known is not None and known.intrinsics is not None
+    usable = front is not None and known is not None and (known.intrinsics or known.factory) is not None
     return WitnessInfo(
         side=side,
         looks=tuple(look for look in looks if look is not None),
@@ -263,11 +263,16 @@ def _calibrated(
     calibration: Calibration, role: CameraRole
 ) -> tuple[CameraCalibration, IntrinsicsInfo, MountInfo]:
     known = calibration.camera(role)
-    if known is None or known.intrinsics is None:
-        raise CalibrationError(f"{role}: its lens is not calibrated; run `gigaedge calibrate intrinsics`")
+    lens = known and (known.intrinsics or known.factory)
+    if known is None or lens is None:
+        raise CalibrationError(
+            f"{role}: its lens is not known; run `gigaedge calibrate intrinsics SITE --role {role}`"
+        )
     if known.mount is None:
-        raise CalibrationError(f"{role}: its mount is not calibrated; run `gigaedge calibrate hand-eye`")
-    return known, known.intrinsics, known.mount
+        raise CalibrationError(
+            f"{role}: its mount is not calibrated; run `gigaedge calibrate hand-eye SITE --camera {role}`"
+        )
+    return known, lens, known.mount
 
 
 def _wrist_look(
@@ -289,10 +294,11 @@ def _fronts(
 ) -> tuple[Sighting, ...]:
     """The front camera's sightings then and now, or none."""
     known, now = calibration.camera(FRONT), best_front(after, board)
-    if known is None or known.intrinsics is None or not info.front or now is None:
+    lens_info = known and (known.intrinsics or known.factory)
+    if known is None or lens_info is None or not info.front or now is None:
         return ()
     sigma = max(info.sigma_px, known.mount.sigma_px if known.mount else 0.0)
-    lens = lens_of(known.intrinsics)
+    lens = lens_of(lens_info)
     before = _sighting(info.front[0], board, lens, sigma, None)
     return before, _sighting(now, board, lens, sigma, before.pose)
 

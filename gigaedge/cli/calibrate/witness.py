@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from gigaedge_calibration.witness_model import Evidence
 
 SideOption = Annotated[Side, typer.Option(help="The arm that looks.", show_default=False)]
+WitnessSideOption = Annotated[
+    Side | None,
+    typer.Option(
+        "--side", help="With --witness: the arm that looks; default: each that has looks.", show_default=False
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="Move without asking: the way is free.")]
 
 
