@@ -13,6 +13,7 @@ from typing import Final, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge.calibration import load_calibration
 from gigaedge.clock import Clock, monotonic
 from gigaedge.errors import CameraError, ConfigError
 from gigaedge.robot import CameraRole
@@ -112,6 +113,9 @@ class CameraSet:
             roles = ", ".join(camera.role for camera in cameras) or "none"
             raise ConfigError(f"cameras: expected at least one and each role once; got {roles}")
         self.host = host
+        self.latencies: Mapping[CameraRole, float] = {}
+        """What `observe` adds to each camera's stamps, s, so that ages, skew and the state that goes with the pictures
+        are of the moment that they show (`gigaedge.calibration.LatencyInfo`). The devices' own frames keep theirs."""
         self._seen: dict[CameraRole, int] = {}
         self._skews = {role: Histogram() for role in self.cameras}
         self._by_arrival = 0
@@ -161,7 +165,7 @@ class CameraSet:
                 return Refusal(trouble.reason, role, trouble=trouble.text)
             if frame is None:
                 return Refusal("missing", role)
-            frames[role] = frame
+            frames[role] = replace(frame, captured=frame.captured + self.latencies.get(role, 0.0))
         oldest = min(frames.values(), key=lambda frame: frame.captured)
         age = now - oldest.captured
         if age > max_age:
@@ -213,6 +217,18 @@ class CameraSet:
                     "power, and that no other program uses the camera (a recording: that its version plays)"
                 )
             time.sleep(0.005)
+
+
+def calibrated_latencies(site: Site) -> dict[CameraRole, float]:
+    """What a site's calibration says of its cameras' stamps, s; none of a camera that was not measured.
+
+    Assumed: the stamps come as they did when they were measured (same driver, rate and clock), and joint feedback is as
+    late as it was then, its own delay being part of the number. Raises CalibrationError: the file.
+    """
+    if site.calibration is None:
+        return {}
+    known = load_calibration(site.calibration).cameras
+    return {camera.role: camera.latency.seconds for camera in known if camera.latency is not None}
 
 
 def _comparable(frames: Mapping[CameraRole, Frame]) -> tuple[dict[CameraRole, float], bool]:
