@@ -167,19 +167,19 @@ def test_arms_alone_need_no_camera(tmp_path: Path) -> None:
 
 
 def test_a_move_that_fails_latches_a_simulated_arm_for_as_long_as_the_cell_is_open(tmp_path: Path) -> None:
-    # No arm follows its command to 0.01 rad while it moves.
+    # No arm follows its command to 2 mrad at 1 rad/s: its feedback alone is 5 ms old.
     arms = [
         {"side": "left", "driver": "absent", "pose": POSE},
         {"side": "right", "driver": "sim", "home": HOME},
     ]
-    site = site_in(tmp_path, arms=arms, limits={"tracking_error": 0.01, "velocity": 1.0})
-    with open_cell(site, cameras=()) as cell:
+    strict = site_in(tmp_path, arms=arms, limits={"tracking_error": 0.002, "approach_velocity": 1.0})
+    with open_cell(strict, cameras=()) as cell:
         with pytest.raises(ArmError, match="right"):
-            cell.move("right", np.array([0.5, 1.1, -1.05, 0.0, 0.8, 0.0]))
+            cell.move("right", np.array([0.5, *HOME[1:6]]))
         with pytest.raises(ArmError, match="latched since"):
-            cell.move("right", np.array([0.0, 1.1, -1.05, 0.0, 0.8, 0.0]))
-    with open_cell(site, cameras=()) as cell:
-        cell.move("right", np.array([0.001, 1.1, -1.05, 0.0, 0.8, 0.0]))
+            cell.move("right", np.array(HOME[:6]))
+    with open_cell(site_in(tmp_path, arms=arms), cameras=()) as cell:
+        cell.move("right", np.array([0.01, *HOME[1:6]]))
 
 
 def test_a_lens_for_another_stream_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
