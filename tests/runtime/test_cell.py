@@ -14,10 +14,13 @@ from gigaedge.clock import monotonic
 from gigaedge.errors import ArmError, CameraError, ConfigError, InputError
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge.simulation import SimulatedBoard, World
-from gigaedge.site import Site
-from gigaedge_runtime.cell import Cell, open_cell
+from gigaedge.site import ArmConfig, CanConfig, Site
+from gigaedge_runtime.cell import Cell, Follower, open_cell
 from gigaedge_runtime.devices import Frame
+from gigaedge_runtime.devices.sim_cell import ArmListener
+from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 from gigaedge_runtime.devices.sim_world import Renderer
+from gigaedge_runtime.report import RunReport
 
 pytestmark = pytest.mark.usefixtures("private_home")
 
@@ -164,19 +167,19 @@ def test_arms_alone_need_no_camera(tmp_path: Path) -> None:
 
 
 def test_a_move_that_fails_latches_a_simulated_arm_for_as_long_as_the_cell_is_open(tmp_path: Path) -> None:
-    # No arm follows its command to 0.01 rad while it moves.
+    # No arm follows its command to 2 mrad at 1 rad/s: its feedback alone is 5 ms old.
     arms = [
         {"side": "left", "driver": "absent", "pose": POSE},
         {"side": "right", "driver": "sim", "home": HOME},
     ]
-    site = site_in(tmp_path, arms=arms, limits={"tracking_error": 0.01, "velocity": 1.0})
-    with open_cell(site, cameras=()) as cell:
+    strict = site_in(tmp_path, arms=arms, limits={"tracking_error": 0.002, "approach_velocity": 1.0})
+    with open_cell(strict, cameras=()) as cell:
         with pytest.raises(ArmError, match="right"):
-            cell.move("right", np.array([0.5, 1.1, -1.05, 0.0, 0.8, 0.0]))
+            cell.move("right", np.array([0.5, *HOME[1:6]]))
         with pytest.raises(ArmError, match="latched since"):
-            cell.move("right", np.array([0.0, 1.1, -1.05, 0.0, 0.8, 0.0]))
-    with open_cell(site, cameras=()) as cell:
-        cell.move("right", np.array([0.001, 1.1, -1.05, 0.0, 0.8, 0.0]))
+            cell.move("right", np.array(HOME[:6]))
+    with open_cell(site_in(tmp_path, arms=arms), cameras=()) as cell:
+        cell.move("right", np.array([0.01, *HOME[1:6]]))
 
 
 def test_a_lens_for_another_stream_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
@@ -187,3 +190,75 @@ def test_a_lens_for_another_stream_is_refused_before_anything_is_opened(tmp_path
         open_cell(site, cameras=["cam_high"], arms=()),
     ):
         pass
+
+
+def test_a_move_that_was_stopped_or_fell_short_says_so(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = cell.joints("left")
+    target[0] += 0.2
+    monkeypatch.setattr(
+        "gigaedge_runtime.cell.attend_arms", lambda site, order: RunReport("signal", None, 1.0, False)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        cell.move("left", target)
+    monkeypatch.setattr(
+        "gigaedge_runtime.cell.attend_arms", lambda site, order: RunReport("duration", None, 1.0, False)
+    )
+    with pytest.raises(
+        ArmError, match=r"left arm: joint 1 stands 0\.200 rad from where it was sent; see that"
+    ):
+        cell.move("left", target)
+
+
+def test_an_arm_that_is_not_opened_is_not_powered_by_another_ones_move(tmp_path: Path) -> None:
+    arms = [{"side": side, "driver": "sim", "home": HOME} for side in ("left", "right")]
+    site = site_in(tmp_path, arms=arms)
+    with SimulatedPiper("cell-left", HOME), SimulatedPiper("cell-right", HOME):
+        reached = [
+            arm.model_copy(
+                update={
+                    "driver": "piper",
+                    "can": CanConfig(interface="gigaedge-sim", channel=f"cell-{arm.side}"),
+                }
+            )
+            for arm in site.arms
+        ]
+        with open_cell(site.model_copy(update={"arms": tuple(reached)}), cameras=(), arms=["left"]) as opened:
+            with pytest.raises(
+                ArmError, match="right arm: it would be powered, and is not opened in this cell"
+            ):
+                opened.move("left", np.array(HOME[:6]))
+            with pytest.raises(ArmError, match="right arm: it is not opened in this cell"):
+                opened.state()
+
+
+def test_old_feedback_is_no_measurement() -> None:
+    can = CanConfig(interface="gigaedge-sim", channel="cell-silent")
+    with SimulatedPiper("cell-silent", HOME) as arm:
+        follower = Follower(ArmConfig(side="left", driver="piper", can=can), max_age=0.3)
+        follower.start()
+        try:
+            np.testing.assert_allclose(follower.newest(), HOME, atol=1e-4)
+            arm.silence()
+            time.sleep(0.5)
+            with pytest.raises(
+                ArmError, match=r"left arm: its feedback is 0\.\d+ s old, at most 0\.3 s is allowed"
+            ):
+                follower.newest()
+        finally:
+            follower.stop()
+
+
+def test_an_arm_is_heard_when_it_comes_and_stands_at_home_before() -> None:
+    can = CanConfig(interface="gigaedge-sim", channel="cell-heard")
+    listener = ArmListener(can, POSE)
+    listener.start()
+    try:
+        np.testing.assert_array_equal(listener.at(time.time()), POSE)
+        for start in (HOME, POSE):  # it comes, goes, and comes again elsewhere
+            with SimulatedPiper("cell-heard", start):
+                deadline = monotonic() + 10
+                while not np.allclose(listener.at(time.time()), start, atol=1e-4):
+                    assert monotonic() < deadline
+                    time.sleep(0.02)
+    finally:
+        listener.stop()

@@ -12,6 +12,7 @@ from gigaedge.kinematics import link6_pose
 from gigaedge.poses import apply, inverse
 from gigaedge.robot import CAMERA_ROLES, CameraRole
 from gigaedge.simulation import LensConfig, LightConfig, SimulatedBoard, World
+from gigaedge_runtime.devices.sim_cast import Rays
 from gigaedge_runtime.devices.sim_hand import DWELL, MOVE
 from gigaedge_runtime.devices.sim_scene import true_joints
 from gigaedge_runtime.devices.sim_world import Renderer
@@ -109,6 +110,22 @@ def test_the_same_arguments_give_the_same_picture() -> None:
         second.render(STATE + 0.1)
         np.testing.assert_array_equal(first.render(STATE, number=3), second.render(STATE, number=3))
         assert (first.render(STATE, number=3) != first.render(STATE, number=4)).any()
+
+
+def test_looking_only_where_a_face_can_be_changes_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    low, high = (
+        np.array([-1.0, 0.3, -1.6, -1, -0.9, -1, 0.0] * 2),
+        np.array([1.0, 1.8, -0.3, 1, 0.9, 1, 0.07] * 2),
+    )
+    states = [STATE, *rng.uniform(low, high, (4, 14))]
+    views = [Renderer(WORLD, role, *QUARTER, supersample=2) for role in CAMERA_ROLES]
+    quick = [[view.render(state) for state in states] for view in views]
+    views = [Renderer(WORLD, role, *QUARTER, supersample=2) for role in CAMERA_ROLES]
+    monkeypatch.setattr(Rays, "region", lambda rays, outline: (slice(rays.shape[0]), slice(rays.shape[1])))
+    for view, pictures in zip(views, quick, strict=True):
+        for state, picture in zip(states, pictures, strict=True):
+            np.testing.assert_array_equal(view.render(state), picture)
 
 
 def test_noise_is_as_strong_as_the_file_says() -> None:
