@@ -34,9 +34,11 @@ FOCUS: Final = Limit(
     1, 2, "px", "(S) blur beyond the reference's; a board is no longer found between 2 and 3 px"
 )
 
-INTRINSICS_RMS: Final = Limit(0.3, 0.6, "px", "(S) 0.08 px with 20 tilted views")
+INTRINSICS_RMS: Final = Limit(0.3, 0.6, "px", "(S) 0.04 px with 20 tilted views")
 INTRINSICS_HELD_OUT: Final = Limit(1.25, 2.0, "of the fitted error", "(S) 1.02")
-INTRINSICS_SIGMA: Final = Limit(0.5, 2.0, "px", "(S) 0.28 px, worst within the policy's crop")
+INTRINSICS_SIGMA: Final = Limit(
+    0.5, 2.0, "px", "(S) 0.25 px, worst within the policy's crop, 20 tilted views"
+)
 INTRINSICS_FOCAL: Final = Limit(0.3, 1.0, "%", "(S) 0.17 %, two standard deviations of the focal length")
 INTRINSICS_UNCOVERED: Final = Limit(
     25, 40, "%", "(S) cells of the picture without a corner; there it is a guess"

@@ -82,6 +82,10 @@ LEGACY = BoardInfo(columns=9, rows=6, square=0.027, marker=0.02, legacy=True)
             "and 0 corners: a board of 11x7 squares; correct --squares",
         ),
         (
+            BoardInfo(columns=14, rows=5, square=0.019, marker=0.014),
+            "and 0 corners: not a board of 9x7 squares; count them and correct --squares",
+        ),
+        (
             BOARD.model_copy(update={"dictionary": "DICT_4X4_50"}),
             "no marker of DICT_5X5_100, but of DICT_4X4_50: another board; correct --dictionary",
         ),

@@ -147,7 +147,7 @@ def test_the_rational_model_is_taken_where_it_predicts_better() -> None:
     found = detected(placements(BOARD, 24, 2, lens=bent), 2, lens=bent)
     assert solve_intrinsics(found, SIZE, BOARD).model == "radial_tangential"
     fisheye = replace(LENS, fx=330.0, fy=330.0, distortion=(3.0, 2.2, 0.0, 0.0, 0.15, 3.4, 3.2, 0.8))
-    found = detected(placements(BOARD, 30, 2, lens=fisheye), 2, lens=fisheye)
+    found = detected(placements(BOARD, 30, 5, lens=fisheye), 5, lens=fisheye)
     wide = solve_intrinsics(found, SIZE, BOARD, crop=(120.0, 60.0, 520.0, 420.0))
     assert wide.model == "rational"
     assert len(wide.info().distortion) == 8

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from gigaedge.cli.calibrate.looking import serial_of
 from gigaedge.cli.calibrate.results import (
     FromOption,
     RoleOption,
@@ -146,7 +147,7 @@ def _capture(
         factory = None
         if config.driver != "video" and config.file is None:
             try:
-                factory = factory_lens(_serial(config), *size)
+                factory = factory_lens(serial_of(config), *size)
             except CameraError as error:
                 # Only a comparison is lost.
                 typer.echo(f"note: {error}", err=True)
@@ -187,11 +188,6 @@ def _solve(
         return solve_intrinsics(found, size, board, crop=policy_crop(config.role, size))
 
 
-def _serial(config: CameraConfig) -> str:
-    """Simulated cameras without one are called so (gigaedge_runtime.devices.sim_realsense)."""
-    return config.serial or f"sim-{config.role}"
-
-
 def _write(
     file: Path, config: CameraConfig, result: IntrinsicsResult, factory: Lens | None, folder: Path
 ) -> None:
@@ -210,7 +206,7 @@ def _write(
 
     def change(calibration: Calibration) -> Calibration:
         known = calibration.camera(config.role)
-        camera = known or CameraCalibration(role=config.role, serial=_serial(config), stream=stream)
+        camera = known or CameraCalibration(role=config.role, serial=serial_of(config), stream=stream)
         update: dict[str, Any] = {"intrinsics": result.info(), "stream": stream}
         if factory is not None:
             update["factory"] = factory_info(factory)
