@@ -130,13 +130,18 @@ class SimulatedCamera(_Strict):
     """The truth about one camera."""
 
     role: CameraRole
+    """Which camera the site file takes it for."""
     lens: LensConfig
     mount: Placement
-    """In the cell for cam_high, in link 6 of its arm for a wrist camera (z towards the fingertips)."""
+    """In the frame that `at` names; z of link 6 is towards the fingertips."""
+    at: Literal["cell", "left", "right"] | None = None
+    """`left`, `right`: link 6 of that arm. Default: where a camera of this role belongs; anything else is a camera
+    in the wrong place."""
     factory: LensConfig | None = None
     """What the camera says of its lens itself; default: the truth without distortion."""
     latency: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """s; how much earlier the world is than the time stamp of a picture."""
+    """s; how much earlier the world is than the time stamp of a picture. A calibration finds it with its sign changed:
+    what is to be added to the stamp."""
     blur: NotNegative = 0.6
     """Standard deviation of the optics' blur, px."""
     noise: NotNegative = 2.0
@@ -150,6 +155,12 @@ class SimulatedCamera(_Strict):
     """Part of the light that is missing in the corners."""
     usb: str = "3.2"
     """USB type as librealsense names it."""
+
+    @property
+    def side(self) -> Side | None:
+        """Whose wrist it is on; None: it is fixed in the cell."""
+        at = self.at or next((side for side in SIDES if self.role == f"cam_{side}_wrist"), "cell")
+        return None if at == "cell" else at
 
 
 class SimulatedArm(_Strict):
@@ -185,7 +196,7 @@ class SimulatedBoard(_Strict):
     rows: int = Field(5, ge=3)
     square: Positive = 0.038
     """m, as it is; by default a sheet of A4 that is read from 1 m."""
-    marker: Positive = 0.029
+    marker: Positive = 0.026
     dictionary: str = "DICT_4X4_50"
     legacy: bool = False
     """Printed in the pattern of OpenCV before 4.6."""
@@ -315,6 +326,6 @@ _WRIST_LENS: Final = LensConfig(
 )
 _WRIST_MOUNT: Final = Placement(position=(-0.075, 0.0, -0.01), look_at=(0.0, 0.0, 0.19), up=(-1.0, 0.0, 0.0))
 _BOARD_PLACES: Final = {
-    "cell": Placement(position=(0.42, 0.0, 0.002), facing=(0.0, 0.0, 1.0), up=(1.0, 0.0, 0.0)),
+    "cell": Placement(position=(0.48, 0.0, 0.002), facing=(0.0, 0.0, 1.0), up=(1.0, 0.0, 0.0)),
     "arm": Placement(position=(-0.03, 0.0, 0.17), facing=(-1.0, 0.0, 0.0), up=(0.0, 0.0, 1.0)),
 }

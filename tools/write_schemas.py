@@ -1,4 +1,4 @@
-"""Write the JSON schemas of the manifest, the site file, the calibration and the text encoder into docs/."""
+"""Write the JSON schemas of manifest, site file, simulated world, calibration and text encoder into docs/."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gigaedge.bundle import Manifest
 from gigaedge.calibration import Calibration
+from gigaedge.simulation import World
 from gigaedge.site import Site
 from gigaedge.text_encoder import TextEncoderInfo
 
@@ -14,6 +15,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 MODELS = {
     "calibration.schema.json": Calibration,
     "manifest.schema.json": Manifest,
+    "simulation.schema.json": World,
     "site.schema.json": Site,
     "text_encoder.schema.json": TextEncoderInfo,
 }

@@ -29,6 +29,7 @@ from gigaedge_runtime.control import LOST
 from gigaedge_runtime.devices import Frame
 from gigaedge_runtime.devices.piper import PiperArm
 from gigaedge_runtime.hosting import simulated_arms
+from gigaedge_runtime.latch import clear_latch
 from gigaedge_runtime.mailbox import Order
 from gigaedge_runtime.run import attend_arms
 
@@ -113,7 +114,10 @@ class Follower:
 
 
 class Cell:
-    """The open cell (`gigaedge_calibration.live.LiveCell`); one thread calls it."""
+    """The open cell (`gigaedge_calibration.live.LiveCell`).
+
+    One thread calls it; while that one waits for a move, another may call everything but `move`.
+    """
 
     def __init__(self, site: Site, cameras: CameraSet | None, followers: Mapping[Side, Follower]) -> None:
         """`site` as arms are found in it: simulated ones on their channels."""
@@ -255,6 +259,7 @@ def open_cell(
     sides = SIDES if arms is None else tuple(arms)
     with ExitStack() as stack:
         reachable = stack.enter_context(simulated_arms(site)) if sides else site
+        stack.callback(_forget, [arm for arm in reachable.arms if site.arm(arm.side).driver == "sim"])
         followers: dict[Side, Follower] = {}
         for arm in reachable.arms:
             if arm.side in sides and arm.driver != "absent":
@@ -268,3 +273,10 @@ def open_cell(
             opened = stack.enter_context(open_cameras(wanted, reachable))
             opened.wait_ready(CAMERA_TIMEOUT)
         yield Cell(reachable, opened, followers)
+
+
+def _forget(simulated: list[ArmConfig]) -> None:
+    """Simulated arms come fresh with each cell and leave no latch behind."""
+    for arm in simulated:
+        if arm.driver == "piper":
+            clear_latch(arm)

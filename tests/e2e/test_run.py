@@ -64,6 +64,22 @@ def left_processes() -> list[str]:
     return found
 
 
+def test_the_synthetic_cell_runs(bundle: Path, tmp_path: Path) -> None:
+    example = ROOT / "examples" / "synthetic.yaml"
+    data = yaml.safe_load(example.read_text())
+    data |= {"bundle": str(bundle), "simulation": str(example.parent / data["simulation"])}
+    # Drawing shares the computer with everything else.
+    data["cameras"] = [camera | {"width": 160, "height": 120} for camera in data["cameras"]]
+    data["timing"] |= {"max_image_age": 2.0, "max_skew": 1.5, "resume_tolerance": 1.0}
+    site = tmp_path / "synthetic.yaml"
+    site.write_text(yaml.safe_dump(data))
+    result = run(site, "--for", "3s", "--json")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["chunks"] >= 2
+    assert max(report["control"]["travel_measured"][f"left_joint_{j}"] for j in range(1, 7)) > 0.01
+
+
 def test_both_arms_move_as_commanded(site: Callable[..., Path]) -> None:
     result = run(site(), "--for", "6s", "--json")
     assert result.returncode == 0, result.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import struct
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
@@ -31,6 +32,10 @@ KEPT: Final = 400
 DISCOVERY: Final = 0.3
 """s between two attempts to hear an arm that is not there."""
 
+PATIENCE: Final = 0.03
+"""s; six reports of an arm."""
+
+_POLL: Final = 0.001
 _JOINTS_AT: Final = {0x2A5: 0, 0x2A6: 2, 0x2A7: 4}
 _GRIPPER: Final = 0x2A8
 _PAIR: Final = struct.Struct(">ii")
@@ -63,7 +68,13 @@ class ArmListener:
             self._thread = None
 
     def at(self, wall: float) -> Array:
-        """What the arm reported at a moment, s since 1970: six joints, rad, and gripper, m; shape (7,)."""
+        """What the arm reported at a moment, s since 1970: six joints, rad, and gripper, m; shape (7,).
+
+        Waits a little for the report that follows the moment.
+        """
+        patience = time.monotonic() + PATIENCE
+        while self._history and self._history[-1][0] < wall and time.monotonic() < patience:
+            time.sleep(_POLL)
         history = list(self._history)
         if not history:
             return np.asarray(self._values.copy())

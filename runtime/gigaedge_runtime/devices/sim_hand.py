@@ -46,7 +46,7 @@ def _chosen(board: SimulatedBoard, lens: Lens, seed: int, number: int) -> Array:
     # 5 has no divisor in common with 9: neighbours in time are not neighbours in the picture.
     part = 5 * number % 9
     offset: NDArray[np.float64] = np.array([part % 3 - 1, part // 3 - 1]) * (lens.width / 3, lens.height / 3)
-    size = float(rng.uniform(0.4, 0.75)) * lens.width
+    size = float(rng.uniform(0.45, 0.8)) * lens.width
     place = np.eye(4)
     for attempt in range(_TRIES):
         # Towards the middle, and smaller, until all of it is seen.

@@ -140,6 +140,8 @@ class SimulatedRealSense:
     def __init__(self, configs: Sequence[CameraConfig], cell: SimulatedCell | None = None) -> None:
         """One camera per configuration; one without `serial` is called `sim-` and its role.
 
+        `cell` brings optics and noise, and frames that come as late as it takes to draw them.
+
         Raises ConfigError: a stream that a camera's lens in the cell is not for.
         """
         self.configs = tuple(

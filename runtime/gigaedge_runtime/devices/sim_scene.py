@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.kinematics import FINGERTIP, arm_points, link6_pose
+from gigaedge.kinematics import FINGERTIP, A, D, arm_points, link6_pose
 from gigaedge.poses import from_six, pose
 from gigaedge.robot import JOINTS, Side, arm_slice
-from gigaedge.simulation import SimulatedArm, World
+from gigaedge.simulation import SimulatedArm, SimulatedBoard, Vector, World
 from gigaedge_runtime.devices.sim_texture import PAPER, Texture, board_texture, paper_border, printed
 
 Array = NDArray[np.float64]
@@ -25,8 +26,10 @@ CELL: Final = 0
 BOARD: Final = 1
 _ARM_BODIES: Final = ("base", "upper", "forearm", "link6", "finger1", "finger2")
 
-_SHOULDER: Final = 0.123
-"""Height of joint 2 above the base, m."""
+_PALM: Final = 0.045
+"""Where the fingers begin along z of link 6, m."""
+_TEXEL: Final = 0.0005
+"""m; of what is looked at from near."""
 _SINES: Final = 8
 """Terms of the error of a joint."""
 _TURNS: Final = 10.0
@@ -51,31 +54,14 @@ def body_of(side: Side, part: str) -> int:
 BODIES: Final = 2 + 2 * len(_ARM_BODIES)
 
 
-def build_faces(world: World) -> list[Face]:
-    """Everything that can be seen in a world."""
-    seed = world.seed
-    table = _flat((1.0, 0.75, 0.0), x=(0.0, -1.0, 0.0), y=(-1.0, 0.0, 0.0))
-    wall = _flat((1.6, 1.6, 1.6), x=(0.0, -1.0, 0.0), y=(0.0, 0.0, -1.0))
-    floor = _flat((1.6, 1.6, -0.75), x=(0.0, -1.0, 0.0), y=(-1.0, 0.0, 0.0))
-    faces = [
-        Face(CELL, table, printed((seed, 1), 1.5, 1.35, 0.0006, figures=420)),
-        Face(CELL, wall, printed((seed, 2), 3.2, 2.35, 0.003, figures=60)),
-        Face(CELL, floor, printed((seed, 3), 3.2, 2.6, 0.003)),
-        *_objects(world),
-    ]
-    for arm in world.arms:
-        faces += _arm_faces(arm, seed)
-    if world.board is not None:
-        front = board_texture(world.board)
-        back = Texture.of(np.full((16, 16, 3), PAPER, np.uint8), front.width, front.height)
-        edge = -paper_border(world.board)
-        turned = np.diag([-1.0, 1.0, -1.0, 1.0])
-        turned[:3, 3] = front.width + edge, edge, 1e-4
-        faces += [
-            Face(BOARD, pose(np.eye(3), np.array([edge, edge, 0.0])), front),
-            Face(BOARD, turned, back),
-        ]
-    return faces
+def build_faces(world: World) -> tuple[Face, ...]:
+    """Everything that can be seen in a world; first the table, then what else belongs to the cell.
+
+    Raises ConfigError: a board that cannot be.
+    """
+    arms = [face for arm in world.arms for face in _arm_faces(arm.side, world.seed)]
+    board = () if world.board is None else _board_faces(world.board.model_copy(update={"place": None}))
+    return (*_room(world.seed), *_objects(world.objects, world.object_count), *arms, *board)
 
 
 def true_joints(arm: SimulatedArm, reported: NDArray[np.float64], seed: int) -> Array:
@@ -100,7 +86,7 @@ def body_poses(world: World, state: NDArray[np.float64]) -> Array:
         base = arm.base
         link6 = base @ link6_pose(joints, arm.dh_is_offset)
         across = np.array([-np.sin(joints[0]), np.cos(joints[0]), 0.0])
-        shoulder = np.array([0.0, 0.0, _SHOULDER])
+        shoulder = np.array([0.0, 0.0, D[0]])
         opening = float(reported[JOINTS]) / 2
         for part, transform in (
             ("base", base),
@@ -118,33 +104,56 @@ def body_poses(world: World, state: NDArray[np.float64]) -> Array:
     return np.asarray(bodies)
 
 
-def _arm_faces(arm: SimulatedArm, seed: int) -> list[Face]:
-    side = arm.side
-    key = (seed, 5, int(side == "right"))
-    upper, forearm = 0.28503, float(np.hypot(0.02198, 0.25075))
-    parts: list[tuple[str, tuple[float, float, float], tuple[float, float, float]]] = [
+@lru_cache(maxsize=2)
+def _room(seed: int) -> tuple[Face, ...]:
+    table = _flat((1.0, 0.75, 0.0), x=(0.0, -1.0, 0.0), y=(-1.0, 0.0, 0.0))
+    wall = _flat((1.6, 1.6, 1.6), x=(0.0, -1.0, 0.0), y=(0.0, 0.0, -1.0))
+    floor = _flat((1.6, 1.6, -0.75), x=(0.0, -1.0, 0.0), y=(-1.0, 0.0, 0.0))
+    return (
+        Face(CELL, table, printed((seed, 1), 1.5, 1.35, 0.0006, figures=420)),
+        Face(CELL, wall, printed((seed, 2), 3.2, 2.35, 0.003, figures=60)),
+        Face(CELL, floor, printed((seed, 3), 3.2, 2.6, 0.003)),
+    )
+
+
+@lru_cache(maxsize=4)
+def _board_faces(board: SimulatedBoard) -> tuple[Face, ...]:
+    """The print and its white back, 0.1 mm behind."""
+    front = board_texture(board)
+    back = Texture.of(np.full((16, 16, 3), PAPER, np.uint8), front.width, front.height)
+    edge = -paper_border(board)
+    turned = np.diag([-1.0, 1.0, -1.0, 1.0])
+    turned[:3, 3] = front.width + edge, edge, 1e-4
+    return Face(BOARD, pose(np.eye(3), np.array([edge, edge, 0.0])), front), Face(BOARD, turned, back)
+
+
+@lru_cache(maxsize=4)
+def _arm_faces(side: Side, seed: int) -> tuple[Face, ...]:
+    boxes: tuple[tuple[str, Vector, Vector], ...] = (
         ("base", (-0.05, -0.05, 0.0), (0.05, 0.05, 0.15)),
-        ("upper", (-0.032, -0.032, -0.03), (0.032, 0.032, upper + 0.03)),
-        ("forearm", (-0.028, -0.028, -0.02), (0.028, 0.028, forearm)),
+        ("upper", (-0.032, -0.032, -0.03), (0.032, 0.032, A[2] + 0.03)),
+        ("forearm", (-0.028, -0.028, -0.02), (0.028, 0.028, float(np.hypot(A[3], D[3])))),
         ("link6", (-0.027, -0.027, -0.10), (0.027, 0.027, 0.01)),
-        ("link6", (-0.02, -0.06, 0.01), (0.02, 0.06, 0.06)),
-        ("finger1", (-0.012, 0.0, 0.06), (0.012, 0.016, FINGERTIP)),
-        ("finger2", (-0.012, -0.016, 0.06), (0.012, 0.0, FINGERTIP)),
-    ]
-    faces = []
-    for number, (part, low, high) in enumerate(parts):
-        faces += _box(body_of(side, part), np.eye(4), np.array(low), np.array(high), (*key, number), 0.0005)
-    return faces
+        ("link6", (-0.02, -0.06, 0.01), (0.02, 0.06, _PALM)),
+        ("finger1", (-0.012, 0.0, _PALM), (0.012, 0.016, FINGERTIP)),
+        ("finger2", (-0.012, -0.016, _PALM), (0.012, 0.0, FINGERTIP)),
+    )
+    faces: list[Face] = []
+    for number, (part, low, high) in enumerate(boxes):
+        kind = (seed, 5, int(side == "right"), number)
+        faces += _box(body_of(side, part), np.eye(4), np.array(low), np.array(high), kind, figures=2)
+    return tuple(faces)
 
 
-def _objects(world: World) -> list[Face]:
+@lru_cache(maxsize=4)
+def _objects(seed: int, number: int) -> tuple[Face, ...]:
     """Boxes and upright cards on the table, clear of the arms' bases and of the middle, where a board may lie."""
-    rng = np.random.default_rng([world.objects, 11])
+    rng = np.random.default_rng([seed, 11])
     faces: list[Face] = []
     count = 0
-    while count < world.object_count:
+    while count < number:
         x, y = rng.uniform(0.05, 0.85), rng.uniform(-0.62, 0.62)
-        if np.hypot(x, abs(y) - 0.3) < 0.14 or (0.25 < x < 0.6 and abs(y) < 0.2):
+        if np.hypot(x, abs(y) - 0.3) < 0.14 or (0.3 < x < 0.66 and abs(y) < 0.2):
             continue
         card = count % 3 == 2
         length, depth, height = rng.uniform(0.04, 0.11), rng.uniform(0.03, 0.09), rng.uniform(0.03, 0.14)
@@ -153,9 +162,9 @@ def _objects(world: World) -> list[Face]:
         angle = rng.uniform(-np.pi, np.pi)
         stand = from_six(np.array([0.0, 0.0, angle, x, y, 0.0]))
         low, high = np.array([-depth / 2, -length / 2, 0.0]), np.array([depth / 2, length / 2, height])
-        faces += _box(CELL, stand, low, high, (world.objects, 13, count), 0.0005, figures=6)
+        faces += _box(CELL, stand, low, high, (seed, 13, count), figures=6)
         count += 1
-    return faces
+    return tuple(faces)
 
 
 def _box(
@@ -164,8 +173,8 @@ def _box(
     low: Array,
     high: Array,
     seed: tuple[int, ...],
-    texel: float,
-    figures: int = 2,
+    *,
+    figures: int,
 ) -> list[Face]:
     """The six faces of a box between two corners, in a frame at `place` on a body."""
     faces = []
@@ -182,7 +191,7 @@ def _box(
             width, height = abs(float(x @ size)), abs(float(y @ size))
             frame = place @ pose(np.stack([x, y, z], axis=1), corner)
             number = 2 * axis + int(outward > 0)
-            texture = printed((*seed, number), width, height, texel, figures=figures)
+            texture = printed((*seed, number), width, height, _TEXEL, figures=figures)
             faces.append(Face(body, frame, texture))
     return faces
 
