@@ -26,10 +26,6 @@ VIEW_SCALE: Final = Limit(2, 5, "%", "(J) training never scaled a picture; noise
 COLOUR: Final = Limit(3, 6, "%", "(J) training varied no colours; a board's white repeats to 0.3 % (S)")
 """Red to green and blue to green, against the reference."""
 LUMINANCE: Final = Limit(10, 20, "%", "(J) training varied no brightness")
-CLIPPED: Final = Limit(
-    2, 10, "%", "(J) what is clipped has no colour; lamps and glare in view are a few pixels"
-)
-"""Pixels of a picture with a full channel."""
 
 INTRINSICS_RMS: Final = Limit(0.3, 0.6, "px", "(S) 0.08 px with 20 tilted views")
 INTRINSICS_HELD_OUT: Final = Limit(1.25, 2.0, "of the fitted error", "(S) 1.02")
@@ -47,6 +43,8 @@ HAND_EYE_HELD_OUT: Final = Limit(1.5, 2.0, "of the predicted error", "(S)")
 SECOND_OPINION: Final = Limit(
     5, 10, "standard deviations", "(J) closed form against the most probable answer"
 )
+SATURATED: Final = Limit(2, 10, "%", "(J) what is clipped has no colour; lamps in view are a few pixels")
+"""Pixels of a picture with a full channel."""
 BOARD_SCALE: Final = Limit(0.2, 0.4, "%", "(S) 0.5 % costs 0.9 mm and shows in no residual")
 WITNESS_JOINT: Final = Limit(0.3, 0.5, "degrees", "(S) two looks find 0.3 degrees in any joint")
 SKEW: Final = Limit(11, 20, "ms", "(J) a third of a frame at 30 Hz")
