@@ -27,9 +27,8 @@ COLOUR: Final = Limit(3, 6, "%", "(J) training varied no colours; a board's whit
 """Red to green and blue to green, against the reference."""
 LUMINANCE: Final = Limit(10, 20, "%", "(J) training varied no brightness")
 CLIPPED: Final = Limit(
-    2, 10, "%", "(J) what is clipped has no colour; lamps and glare in view are a few pixels"
+    2, 10, "%", "(J) of the pixels, more than in the reference, are all bright or all dark"
 )
-"""Pixels with a full channel, and against a reference those beyond it, dark ones likewise."""
 FOCUS: Final = Limit(
     1, 2, "px", "(S) blur beyond the reference's; a board is no longer found between 2 and 3 px"
 )
@@ -55,6 +54,8 @@ HAND_EYE_HELD_OUT: Final = Limit(1.5, 2.0, "of the predicted error", "(S)")
 SECOND_OPINION: Final = Limit(
     5, 10, "standard deviations", "(J) closed form against the most probable answer"
 )
+SATURATED: Final = Limit(2, 10, "%", "(J) what is clipped has no colour; lamps in view are a few pixels")
+"""Pixels of a picture with a full channel."""
 BOARD_SCALE: Final = Limit(0.2, 0.4, "%", "(S) 0.5 % costs 0.9 mm and shows in no residual")
 WITNESS_JOINT: Final = Limit(0.3, 0.5, "degrees", "(S) two looks find 0.3 degrees in any joint")
 WITNESS_TURN: Final = Limit(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gigaedge.calibration import LightInfo
 from gigaedge.errors import CalibrationError
 from gigaedge.robot import CameraRole
-from gigaedge_calibration.acceptance import CLIPPED as CLIPPED_LIMIT
+from gigaedge_calibration.acceptance import SATURATED
 from gigaedge_calibration.verdicts import Judgement, Verdict, judged
 
 SETTINGS: Final = ("exposure", "gain", "white_balance")
@@ -76,7 +76,7 @@ def judge_light(light: LockedLight) -> list[Judgement]:
         verdict, cause = Verdict.WARN, f"its frames do not tell their {' and '.join(untold)}"
         mend = "install the kernel's metadata support for RealSense, or rely on what is read back"
     clipped = judged(
-        "picture clipped", light.role, 100 * light.figures.clipped, CLIPPED_LIMIT,
+        "picture clipped", light.role, 100 * light.figures.clipped, SATURATED,
         cause="parts of the picture are clipped", mend="lower `exposure`, or shade lamps and glare",
     )  # fmt: skip
     return [Judgement("light locked", light.role, verdict, cause=cause, mend=mend), clipped]

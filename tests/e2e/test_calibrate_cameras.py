@@ -140,7 +140,7 @@ def test_roles_are_found_from_serials_that_nobody_knows(tmp_path: Path, stand_in
 
 
 def test_a_wrist_is_moved_by_hand(tmp_path: Path, stand_in: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(roles_command, "BY_HAND_SECONDS", 0.3)
+    monkeypatch.setattr(roles_command, "BY_HAND_SECONDS", 0.6)
     stand_in(WristCell(by_hand="left", by_hand_from=13))
     result = gigaedge("calibrate", "roles", write_site(tmp_path), "--by-hand", "left", "--json")
     assert result.returncode == 0
@@ -169,7 +169,7 @@ def test_what_cannot_be_proven_is_told(tmp_path: Path, stand_in: Stand) -> None:
 
 @pytest.fixture
 def simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(light_command, "VERIFY", 0.9)
+    monkeypatch.setattr(light_command, "VERIFY", 1.2)
     rows = [{"role": role, "driver": "sim", "width": 64, "height": 48} for role in CAMERA_ROLES]
     return write_site(tmp_path, cameras=rows)
 

@@ -83,7 +83,8 @@ def roles_command(
     """Show each camera's view, and prove left and right: one wrist moves, and one picture changes.
 
     A serial number says which device a picture is from, never where it is mounted: only motion does. A camera of the
-    site file that is not connected is replaced by one that is, so that roles can be found from nothing.
+    site file that is not connected is replaced by one that is, so that roles can be found from nothing. --wiggle powers
+    the arms, which keep their power and hold: keep a hand on the emergency stop.
     """
     if wiggle and by_hand:
         raise InputError("--wiggle and --by-hand: give one of them")

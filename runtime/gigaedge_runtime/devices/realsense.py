@@ -248,11 +248,12 @@ def read_recording(config: CameraConfig) -> Iterator[Frame]:
         playback = pipeline.start(request).get_device().as_playback()
     except RuntimeError as error:
         raise _refused(config, error) from error
+    stopped = rs.playback_status.stopped
     try:
         while True:
             arrived, frames = pipeline.try_wait_for_frames(int(MAX_WAIT * 1e3))
             if not arrived:
-                if playback.current_status() == rs.playback_status.stopped:
+                if playback.current_status() == stopped:
                     return
                 continue
             colour = frames.get_color_frame()
@@ -262,6 +263,9 @@ def read_recording(config: CameraConfig) -> Iterator[Frame]:
             del frames, colour  # before the caller takes its time with the picture
             yield Frame(config.role, image, number, captured=stamp, received=stamp)
     finally:
+        # Stopped half way, a playback that does not keep time often ends the process: it is read to its end first.
+        while pipeline.try_wait_for_frames(int(MAX_WAIT * 1e3))[0] or playback.current_status() != stopped:
+            pass
         pipeline.stop()
 
 
