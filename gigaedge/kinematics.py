@@ -40,13 +40,7 @@ the lever on which an error of the wrist acts is not understated. Joint 6 turns 
 
 def link6_pose(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:
     """`T_base_link6`, shape (..., 4, 4), of joint angles, rad, shape (..., 6)."""
-    if joints.shape[-1:] != (JOINTS,):
-        raise ValueError(f"joints: expected (..., {JOINTS}), got {joints.shape}")
-    angles = joints.astype(np.float64) + np.radians(THETA_DEGREES[dh_is_offset])
-    pose = np.broadcast_to(np.eye(4), (*joints.shape[:-1], 4, 4))
-    for joint in range(JOINTS):
-        pose = pose @ _link(A[joint], ALPHA[joint], D[joint], angles[..., joint])
-    return pose
+    return link6_motion(joints, dh_is_offset)[0]
 
 
 def link6_motion(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> tuple[Array, Array, Array]:

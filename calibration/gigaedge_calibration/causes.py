@@ -42,10 +42,8 @@ def explain(
     blurred = estimate.sigma_px > SIGMA_PX.warn
     lens = _other_lens(model, looks, estimate, used) if noisy or blurred else None
     if lens is not None:
-        return (
-            *causes,
-            lens,
-        )  # a wrong lens feigns zero errors and scatter: they say nothing before it is right
+        # A wrong lens feigns zero errors and scatter: they say nothing before it is right.
+        return (lens, *causes)
     flag = _other_flag(model, looks, estimate, used)
     if flag is not None:
         causes.append(flag)

@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 FEWEST_POSES: Final = 5
 """Three would do without noise; with two more, a wrong one shows."""
+FEWEST_ROUGH: Final = 4
+"""Poses for an answer that only plans the next ones."""
 LEAST_PAIR_ANGLE: Final = float(np.radians(15))
 """rad, median over all pairs of poses; (S) 10 degrees around one pose cost 0.22 degrees and 1.1 mm."""
 LEAST_SECOND_AXIS: Final = float(np.radians(3))
@@ -113,11 +115,11 @@ def solve_hand_eye(
     )
 
 
-def require_spread(model: Model, looks: Sequence[BoardLook]) -> None:
+def require_spread(model: Model, looks: Sequence[BoardLook], fewest: int = FEWEST_POSES) -> None:
     """Raise CalibrationError, naming the cause, when no noise-free camera could tell the answer from these poses."""
-    if len(looks) < FEWEST_POSES:
+    if len(looks) < fewest:
         raise CalibrationError(
-            f"{len(looks)} poses that show the board are too few for a hand-eye calibration; take {FEWEST_POSES} at "
+            f"{len(looks)} poses that show the board are too few for a hand-eye calibration; take {fewest} at "
             "the very least, better 12"
         )
     turns = poses.rotation_vector(_pair_turns(reach(np.stack([look.joints for look in looks]), model.setup)))
@@ -138,7 +140,7 @@ def require_spread(model: Model, looks: Sequence[BoardLook]) -> None:
 
 def rough_hand_eye(model: Model, looks: Sequence[BoardLook]) -> tuple[Array, Array]:
     """Camera and board, (4, 4) each, in closed form: enough to plan poses with. Raises CalibrationError."""
-    require_spread(model, looks)
+    require_spread(model, looks, FEWEST_ROUGH)
     camera, board, _ = _start(model, looks)
     return camera, board
 

@@ -1,6 +1,6 @@
 """Collecting the looks of a hand-eye calibration: by hand, or from one planned pose to the next.
 
-A look is taken where the arm stands and two pictures in a row agree. From the fifth on, a rough answer says how sure
+A look is taken where the arm stands and two pictures in a row agree. From the fourth on, a rough answer says how sure
 the final one will be and where to look from next; before that, small turns of the wrist do.
 """
 

@@ -223,7 +223,7 @@ def worst_gap(sigma: tuple[float, float], needed: tuple[float, float]) -> float:
     return max(have / want for have, want in zip(sigma, needed, strict=True))
 
 
-def nudges(room: Room, joints: NDArray[np.float64], turn: float = float(np.radians(14))) -> Sequence[Array]:
+def nudges(room: Room, joints: NDArray[np.float64], turn: float = float(np.radians(18))) -> Sequence[Array]:
     """Poses near where the arm stands, rad, (6,) each, that turn the wrist about different axes: what a first, rough
     answer needs, when nothing is known of where camera and board are.
     """

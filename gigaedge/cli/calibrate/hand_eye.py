@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 REFUSED: Final = "refused"
 """Pictures that gave no answer are kept under this suffix; those of the mount in the file stay."""
 
+BASES_APART_MM: Final = 20.0
+BASES_APART_DEGREES: Final = 2.0
+"""Farther than anyone measures wrong with a ruler."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the group."""
@@ -331,11 +335,6 @@ def _check_bases(site: Site, calibration: Calibration) -> None:
             )
         ]
     )
-
-
-BASES_APART_MM: Final = 20.0
-BASES_APART_DEGREES: Final = 2.0
-"""Farther than anyone measures wrong with a ruler."""
 
 
 def _summary(role: CameraRole, mount: MountInfo, result: HandEye) -> str:
