@@ -96,12 +96,11 @@ def views_command(
         )
     if live and (json or folder is not None):
         raise InputError("--live shows a live cell to a person; leave out --json and --from")
+    region = None if gripper is None else parse_region(gripper)
     roles = CAMERA_ROLES if role is None else (role,)
     if storing:
         taken, lenses, source = _take(loaded, reference, roles, folder, quiet=json)
-        _store(
-            loaded, file, taken, lenses, source, None if gripper is None else parse_region(gripper), json=json
-        )
+        _store(loaded, file, taken, lenses, source, region, json=json)
         return
     from gigaedge.cli.calibrate.looking import look_back, references_of, watching
 
