@@ -203,6 +203,31 @@ def test_a_region_is_four_numbers(site: Path) -> None:
           "--role", "cam_left_wrist", "--gripper", "1,2,3", "--from", site.parent)  # fmt: skip
 
 
+def test_what_never_moves_is_looked_for_alone(site: Path, tmp_path: Path, first_day) -> None:
+    first = kept(tmp_path / "first", first_day)
+    high = ("calibrate", "views", site, "--capture", "--role", "cam_high", "--from", first)
+    whole = answer(*high)["references"]["cam_high"]["features"]
+    part = answer(*high, "--region", "100,0,540,240")["references"]["cam_high"]["features"]
+    assert part < whole
+    assert load_calibration(site.with_suffix(".calibration.json")).camera("cam_high").view.region == (
+        100,
+        0,
+        540,
+        240,
+    )
+    good = kept(tmp_path / "good", pictures())
+    assert answer("calibrate", "check", site, "--from", good)["views"]["cam_high"]["inliers"] < part
+    fails("region 600,0,700,240: expected left,top,right,bottom within", *high, "--region", "600,0,700,240")
+    fails(
+        "--region belongs to --capture or --reference with --role",
+        "calibrate",
+        "views",
+        site,
+        "--region",
+        "1",
+    )
+
+
 def test_folders_and_files_that_do_not_fit(captured: Path, tmp_path: Path, first_day) -> None:
     empty = kept(tmp_path / "one", {"cam_high": first_day["cam_high"]})
     fails("has no picture of cam_left_wrist; name another folder", "calibrate", "views", captured, "--from",
