@@ -216,6 +216,8 @@ class ViewInfo(Part):
     layout: Literal["tshape", "horizontal"] = "tshape"
     gripper: tuple[int, int, int, int] | None = None
     """Region of a wrist picture that shows its own gripper: left, top, right, bottom, px."""
+    region: tuple[int, int, int, int] | None = None
+    """Region with what never moves, which alone is looked for again; None: the whole picture."""
 
     @model_validator(mode="after")
     def _region(self) -> ViewInfo:

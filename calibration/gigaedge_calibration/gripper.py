@@ -88,14 +88,14 @@ def gripper_offset(reference: NDArray[np.uint8], live: NDArray[np.uint8], region
     return GripperOffset(move[:2], float(move[2]), fit.covariance, support)
 
 
-def check_region(region: Region, image: NDArray[np.uint8]) -> None:
+def check_region(region: Region, image: NDArray[np.uint8], name: str = "gripper region") -> None:
     """Raise CalibrationError when `region` is too small, or not within the picture."""
     left, top, right, bottom = region
     height, width = image.shape[:2]
     large = left + _LEAST <= right and top + _LEAST <= bottom
     if min(left, top) < 0 or right > width or bottom > height or not large:
         raise CalibrationError(
-            f"gripper region {left},{top},{right},{bottom}: expected left,top,right,bottom within the picture of "
+            f"{name} {left},{top},{right},{bottom}: expected left,top,right,bottom within the picture of "
             f"{width}x{height} px, at least {_LEAST} px wide and high"
         )
 

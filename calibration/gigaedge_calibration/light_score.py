@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge_calibration.light import CLIPPED, DARK
+
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
@@ -26,8 +28,8 @@ _FEWEST: Final = 8
 """Blocks."""
 _WIDE: Final = 2.0
 """px; the blur that edges are compared with themselves after."""
-_FULL: Final = 250
-_BLACK: Final = 5
+_LEAST: Final = 0.5
+"""DN; a channel with less in a block is taken for as much, since ratios are made of it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class LightScore:
 
 def clipped(image: NDArray[np.uint8]) -> tuple[float, float]:
     """Parts of an RGB picture that are too bright (a channel is full) and too dark (all are empty)."""
-    return float(np.mean(image.max(axis=2) >= _FULL)), float(np.mean(image.max(axis=2) <= _BLACK))
+    return float(np.mean(image.max(axis=2) >= CLIPPED)), float(np.mean(image.max(axis=2) <= DARK))
 
 
 def light_score(
@@ -80,11 +82,14 @@ def light_score(
     std_a = np.sqrt(np.maximum(_blocks(a * a) - mean_a**2, 0))
     std_b = np.sqrt(np.maximum(_blocks(b * b) - mean_b**2, 0))
     alike = (_blocks(a * b) - mean_a * mean_b) > _ALIKE * std_a * std_b
-    whole = (_blocks((np.maximum(before.max(axis=2), now.max(axis=2)) >= _FULL).astype(np.float32))) < 0.02
-    good = alike & whole & (std_a > _TEXTURE) & (mean_a > 3 * _BLACK) & (mean_b > 1)
+    whole = (_blocks((np.maximum(before.max(axis=2), now.max(axis=2)) >= CLIPPED).astype(np.float32))) < 0.02
+    good = alike & whole & (std_a > _TEXTURE) & (mean_a > 3 * DARK) & (mean_b > 1)
     if np.count_nonzero(good) < _FEWEST:
         return None
-    red, green, blue = (_blocks(now[..., c])[good] / _blocks(before[..., c])[good] for c in range(3))
+    red, green, blue = (
+        np.maximum(_blocks(now[..., c])[good], _LEAST) / np.maximum(_blocks(before[..., c])[good], _LEAST)
+        for c in range(3)
+    )
     blur = [
         _edge_width(*(_blocks(energy)[good] for energy in pair))
         for pair in (

@@ -65,13 +65,19 @@ class Reference:
 
     @cached_property
     def features(self) -> Features:
-        """Of the scenery: without the gripper."""
-        return find_features(self.image, self.tile(self.size), without=self.info.gripper)
+        """Of the scenery: within its region, without the gripper."""
+        return self._find(mirrored=False)
 
     @cached_property
     def mirrored(self) -> Features:
         """Of the scenery, mirrored left to right."""
-        return find_features(self.image, self.tile(self.size), without=self.info.gripper, mirrored=True)
+        return self._find(mirrored=True)
+
+    def _find(self, *, mirrored: bool) -> Features:
+        region, gripper = self.info.region, self.info.gripper
+        return find_features(
+            self.image, self.tile(self.size), region=region, without=gripper, mirrored=mirrored
+        )
 
 
 def load_references(file: Path, calibration: Calibration) -> dict[CameraRole, Reference]:
@@ -124,8 +130,9 @@ def average(captures: Sequence[Capture]) -> Capture:
 
 def check_reference(reference: Reference) -> None:
     """Raise CalibrationError when nothing could ever be compared with this picture."""
-    if reference.info.gripper is not None:
-        check_region(reference.info.gripper, reference.image)
+    for name, region in (("gripper region", reference.info.gripper), ("region", reference.info.region)):
+        if region is not None:
+            check_region(region, reference.image, name)
     found = len(reference.features.points)
     if found < PLAIN:
         raise CalibrationError(

@@ -235,7 +235,7 @@ def _mend(found: Match, seen: Aim | None, *, mirror: bool) -> str:
         return arrows(seen, mirror=mirror)
     x, y = found.shift
     steps = [
-        f"{abs(value):.0f} px {words[value > 0]}"
+        f"{abs(value):.0f} px {words[int(value > 0)]}"
         for value, words in ((x, ("right", "left")), (y, ("down", "up")))
         if abs(value) >= 1
     ]

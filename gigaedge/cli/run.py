@@ -72,19 +72,21 @@ def run_command(
     seconds = None if duration is None else parse_duration(duration)
     if record is not None:
         check_record(record, replace=force)
+    unchecked: list[str] = []
+    if not skip_check:
+        from gigaedge.cli.calibrate.check import check_before_run
+
+        unchecked = check_before_run(loaded)
     if loaded.bundle == "demo":
         from gigaedge.cli.demo import cached_demo_bundle
 
         loaded = loaded.model_copy(update={"bundle": cached_demo_bundle(quiet=json)})
-    if not skip_check:
-        from gigaedge.cli.calibrate.check import check_before_run
-
-        check_before_run(loaded)
     result = run_with_progress(
         loaded, seconds, dry_run=dry_run, report=report, quiet=json, park=park, record=record
     )
     if result.control is not None:
         print_notices(result.control.notices)
+    print_notices(unchecked)
     if json:
         print_json(asdict(result))
     else:

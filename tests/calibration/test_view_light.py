@@ -56,6 +56,13 @@ def test_nothing_alike_is_nothing_to_compare():
     assert score(background=4) is None
 
 
+def test_a_picture_without_red_is_no_division_by_nothing():
+    picture = reference("cam_high").image.copy()
+    picture[..., 0] = 0
+    found = light_score(picture, picture, SAME)
+    assert found.red_to_green == 0
+
+
 def test_clipped_parts():
     image = np.full((10, 10, 3), 100, np.uint8)
     image[:2] = (255, 100, 100)

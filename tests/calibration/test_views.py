@@ -118,9 +118,9 @@ def test_a_quarter_turn_is_named(good):
 def test_five_degrees_of_roll_are_named(good):
     result = changed(good, "cam_high", move=(0, 0, 5, 0, 0, 0))
     assert bad(result) == {("cam_high", "view roll")}
-    assert result.problem() == (
-        "cam_high: view roll 5 degrees, at most 3: the camera is rolled; roll it counter-clockwise 5.0 degrees"
-    )
+    (row,) = [row for row in result.judgements if row.verdict]
+    assert row.value == pytest.approx(5, abs=0.05)
+    assert result.problem().endswith("at most 3: the camera is rolled; roll it counter-clockwise 5.0 degrees")
 
 
 def test_a_turn_is_named_with_the_way_back(good):

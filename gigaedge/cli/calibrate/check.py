@@ -104,23 +104,22 @@ def draw_sight(sight: Sight, out: Path) -> None:
     write_overlay(out, overlay(sight.references, sight.pictures, sight.check))
 
 
-def check_before_run(site: Site) -> None:
-    """Make the fast check where the site has a calibration with views; warnings become notices.
+def check_before_run(site: Site) -> list[str]:
+    """Make the fast check where the site has a calibration with views; its warnings are printed at once.
 
+    Returns what is to be said after the run: that there was nothing to compare with.
     Raises CheckFailedError: a check failed; CalibrationError: the calibration cannot be read; CameraError, ArmError.
     """
     if site.calibration is None:
-        print_notices(["no calibration: nobody checks what the cameras see; see `gigaedge calibrate --help`"])
-        return
+        return ["no calibration: nobody checked what the cameras see; see `gigaedge calibrate --help`"]
     from gigaedge.calibration import load_calibration
     from gigaedge.cli.calibrate.looking import references_of, watching
 
     if not any(camera.view for camera in load_calibration(site.calibration).cameras):
-        print_notices(
-            ["the calibration has no reference pictures: nobody checks what the cameras see; "
-             "`gigaedge calibrate views SITE --capture` takes them"]
-        )  # fmt: skip
-        return
+        return [
+            "the calibration has no reference pictures: nobody checked what the cameras see; "
+            "`gigaedge calibrate views SITE --capture` takes them"
+        ]
     with watching(site, references_of(site.calibration)) as look:
         check = look().check
     from gigaedge_calibration.quick_check import sentence
@@ -130,3 +129,4 @@ def check_before_run(site: Site) -> None:
     print_notices(list(check.notes))
     if check.verdict is Verdict.FAIL:
         raise CheckFailedError(f"{check.problem()}; nothing was started (--skip-check goes on all the same)")
+    return []

@@ -69,6 +69,14 @@ def views_command(
             show_default=False,
         ),
     ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help="Region with what never moves, to look for nothing else: LEFT,TOP,RIGHT,BOTTOM in px (with --role). "
+            "It is kept until another is given.",
+            show_default=False,
+        ),
+    ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Look twice a second until Ctrl-C, to re-aim.")
     ] = False,
@@ -94,14 +102,19 @@ def views_command(
         raise InputError(
             "--gripper belongs to --capture or --reference with --role cam_left_wrist or cam_right_wrist"
         )
+    if region is not None and (not storing or role is None):
+        raise InputError("--region belongs to --capture or --reference with --role")
     if live and (json or folder is not None):
         raise InputError("--live shows a live cell to a person; leave out --json and --from")
+    regions = {
+        name: parse_region(name, text)
+        for name, text in (("gripper", gripper), ("region", region))
+        if text is not None
+    }
     roles = CAMERA_ROLES if role is None else (role,)
     if storing:
         taken, lenses, source = _take(loaded, reference, roles, folder, quiet=json)
-        _store(
-            loaded, file, taken, lenses, source, None if gripper is None else parse_region(gripper), json=json
-        )
+        _store(loaded, file, taken, lenses, source, regions, json=json)
         return
     from gigaedge.cli.calibrate.looking import look_back, references_of, watching
 
@@ -125,13 +138,13 @@ def views_command(
     conclude(sight.check.judgements, strict=strict)
 
 
-def parse_region(text: str) -> tuple[int, int, int, int]:
+def parse_region(name: str, text: str) -> tuple[int, int, int, int]:
     """LEFT,TOP,RIGHT,BOTTOM. Raises InputError."""
     try:
         left, top, right, bottom = (int(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"--gripper {text!r}: expected LEFT,TOP,RIGHT,BOTTOM in px, as 200,300,440,480"
+            f"--{name} {text!r}: expected LEFT,TOP,RIGHT,BOTTOM in px, as 200,300,440,480"
         ) from error
     return left, top, right, bottom
 
@@ -245,7 +258,7 @@ def _store(
     taken: list[Capture],
     lenses: Mapping[CameraRole, IntrinsicsInfo],
     source: str,
-    gripper: tuple[int, int, int, int] | None,
+    regions: Mapping[str, tuple[int, int, int, int]],
     *,
     json: bool,
 ) -> None:
@@ -255,7 +268,7 @@ def _store(
     from gigaedge_calibration.references import Reference, check_reference, store_reference, with_reference
 
     before = load_calibration(file) if file.exists() else None
-    views = [(capture, _view(site, before, capture.role, source, gripper)) for capture in taken]
+    views = [(capture, _view(site, before, capture.role, source, regions)) for capture in taken]
     for capture, view in views:  # all of them, before any is kept
         check_reference(Reference(capture.role, capture.image, view))
     stored: list[tuple[Reference, CaptureInfo]] = []
@@ -300,7 +313,7 @@ def _view(
     before: Calibration | None,
     role: CameraRole,
     source: str,
-    gripper: tuple[int, int, int, int] | None,
+    regions: Mapping[str, tuple[int, int, int, int]],
 ) -> ViewInfo:
     """All of a view but the picture."""
     from gigaedge.bundle import read_manifest
@@ -308,9 +321,14 @@ def _view(
     from gigaedge_calibration.references import picture_name
 
     camera = before.camera(role) if before is not None else None
-    if gripper is None and camera is not None and camera.view is not None:
-        gripper = camera.view.gripper
-    view = ViewInfo(image=picture_name(role), sha256="0" * 64, source=source, gripper=gripper)
+    known = camera.view if camera is not None else None
+    view = ViewInfo(
+        image=picture_name(role),
+        sha256="0" * 64,
+        source=source,
+        gripper=regions.get("gripper", known.gripper if known else None),
+        region=regions.get("region", known.region if known else None),
+    )
     if site.bundle == "demo" or not site.bundle.is_dir():
         return view
     policy = read_manifest(site.bundle).view
