@@ -49,6 +49,26 @@ def link6_pose(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:
     return pose
 
 
+def link6_motion(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> tuple[Array, Array, Array]:
+    """`T_base_link6`, shape (..., 4, 4), and the axis and a point of it on which every joint turns, (..., 6, 3).
+
+    Axes (unit length) and points (m) are in base coordinates: a turn of joint j by dq moves a point p that is fixed to
+    link 6 by dq * cross(axis_j, p - point_j). Joints in rad, shape (..., 6).
+    """
+    if joints.shape[-1:] != (JOINTS,):
+        raise ValueError(f"joints: expected (..., {JOINTS}), got {joints.shape}")
+    angles = joints.astype(np.float64) + np.radians(THETA_DEGREES[dh_is_offset])
+    pose = np.broadcast_to(np.eye(4), (*joints.shape[:-1], 4, 4))
+    axes = np.empty((*joints.shape[:-1], JOINTS, 3))
+    points = np.empty((*joints.shape[:-1], JOINTS, 3))
+    for joint in range(JOINTS):
+        pose = pose @ _link(A[joint], ALPHA[joint], D[joint], angles[..., joint])
+        # Its own turn leaves the z axis of a link and the origin on it where they were.
+        axes[..., joint, :] = pose[..., :3, 2]
+        points[..., joint, :] = pose[..., :3, 3]
+    return pose, axes, points
+
+
 def fingertip(joints: NDArray[Any], dh_is_offset: DhIsOffset = 1) -> Array:
     """The point between the fingertips in base coordinates, m, shape (..., 3), of joint angles, rad, (..., 6)."""
     pose = link6_pose(joints, dh_is_offset)

@@ -11,6 +11,7 @@ import ctypes
 import importlib
 import os
 import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from gigaedge.lens import Lens
 
 _lock = threading.RLock()
 _context: Any = None
+_pulled: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class DeviceInfo:
     usb: str
     """USB type that was negotiated, such as `3.2`; `2.1` is too slow for three cameras."""
     firmware: str
+    port: str = "unknown"
+    """Where it is plugged in, as the system names it."""
 
     def __str__(self) -> str:
         return f"{self.serial} ({self.name})"
@@ -90,6 +94,7 @@ def list_devices() -> tuple[DeviceInfo, ...]:
                 name=read(device, fields.__members__["name"]),
                 usb=read(device, fields.usb_type_descriptor),
                 firmware=read(device, fields.firmware_version),
+                port=read(device, fields.physical_port),
             )
             for device in context().query_devices()
         ]
@@ -97,7 +102,38 @@ def list_devices() -> tuple[DeviceInfo, ...]:
         raise CameraError(
             f"cannot list RealSense cameras: {error}; check cables and udev rules, then `gigaedge doctor`"
         ) from error
-    return tuple(sorted(found, key=lambda info: info.serial))
+    return tuple(sorted((info for info in found if info.serial not in _pulled), key=lambda info: info.serial))
+
+
+def colour_streams(device: Any) -> str:
+    """The RGB8 colour streams that a `pyrealsense2.device` has, such as `640x480@30/60`; raises RuntimeError."""
+    rs = load()
+    rates: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
+    for profile in (p for sensor in device.query_sensors() for p in sensor.get_stream_profiles()):
+        if profile.stream_type() == rs.stream.color and profile.format() == rs.format.rgb8:
+            video = profile.as_video_stream_profile()
+            rates[video.width(), video.height()].add(profile.fps())
+    sizes = (f"{w}x{h}@{'/'.join(map(str, sorted(fps)))}" for (w, h), fps in sorted(rates.items()))
+    return ", ".join(sizes) or "none"
+
+
+def colour_streams_of(serial: str) -> str:
+    """The same of the connected camera with this serial number, or why they cannot be listed."""
+    try:
+        for device in context().query_devices():
+            if str(device.get_info(load().camera_info.serial_number)) == serial:
+                return colour_streams(device)
+    except RuntimeError as error:
+        return f"unknown ({' '.join(str(error).split())})"
+    return "unknown"
+
+
+def pull(serial: str, pulled: bool = True) -> None:
+    """Leave a simulated camera out of the list of devices, as if its cable were pulled, until called with False.
+
+    A software device that streams cannot leave the library's own list.
+    """
+    (_pulled.add if pulled else _pulled.discard)(serial)
 
 
 def register(device: Any) -> Any:

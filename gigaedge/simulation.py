@@ -185,7 +185,7 @@ class SimulatedBoard(_Strict):
     rows: int = Field(5, ge=3)
     square: Positive = 0.038
     """m, as it is; by default a sheet of A4 that is read from 1 m."""
-    marker: Positive = 0.029
+    marker: Positive = 0.026
     dictionary: str = "DICT_4X4_50"
     legacy: bool = False
     """Printed in the pattern of OpenCV before 4.6."""

@@ -44,6 +44,21 @@ class CameraConfig(_Strict):
     fps: int = Field(30, ge=1, le=120)
     flip: Literal["none", "horizontal", "vertical", "both"] = "none"
     """Mirror or rotate the picture before it is composited; `both` is a half turn."""
+    exposure: float | None = Field(None, gt=0, le=1)
+    """s; auto exposure is off then, and a camera that does not keep to it is refused. Default: automatic."""
+    gain: float | None = Field(None, ge=0)
+    """In the camera's own unit, with `exposure`; default then: the camera's default."""
+    white_balance: float | None = Field(None, ge=1000, le=20000)
+    """K; auto white balance is off then. Default: automatic."""
+    allow_usb2: bool = False
+    """Start the camera although it runs at USB 2, which is too slow for three."""
+
+    @property
+    def device(self) -> str | None:
+        """Serial number that the device reports; None for a file."""
+        if self.driver == "sim":
+            return self.serial or f"sim-{self.role}"
+        return self.serial if self.driver == "realsense" else None
 
     @model_validator(mode="after")
     def _source_is_named(self) -> CameraConfig:
@@ -51,6 +66,15 @@ class CameraConfig(_Strict):
             raise ValueError("driver realsense needs either `serial` (live) or `file` (recording)")
         if self.driver == "video" and self.file is None:
             raise ValueError("driver video needs `file`: a video or a folder of images")
+        return self
+
+    @model_validator(mode="after")
+    def _light_can_be_set(self) -> CameraConfig:
+        given = [name for name in ("exposure", "gain", "white_balance") if getattr(self, name) is not None]
+        if given and self.device is None:
+            raise ValueError(f"`{given[0]}` is set in a live camera; pictures from a file are as they are")
+        if self.gain is not None and self.exposure is None:
+            raise ValueError("`gain` needs `exposure`: the camera's auto exposure sets both")
         return self
 
 
@@ -333,9 +357,16 @@ class Site(_Strict):
             )
         if all(arm.driver == "absent" for arm in self.arms):
             raise ValueError("arms: at least one arm must not be absent")
-        serials = [camera.serial for camera in self.cameras if camera.serial]
-        if len(set(serials)) != len(serials):
-            raise ValueError("cameras: two cameras have the same serial")
+        roles_of: dict[str, str] = {}
+        for camera in self.cameras:
+            if (
+                camera.serial is not None
+                and (other := roles_of.setdefault(camera.serial, camera.role)) != camera.role
+            ):
+                raise ValueError(
+                    f"cameras: {other} and {camera.role} have the same serial {camera.serial}; "
+                    "give each its own (`gigaedge calibrate cameras`)"
+                )
         channels = [(arm.can.interface, arm.can.channel) for arm in self.arms if arm.driver == "piper"]
         if len(set(channels)) != len(channels):
             raise ValueError("arms: both arms are on the same CAN channel; give each its own")

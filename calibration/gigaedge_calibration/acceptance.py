@@ -54,5 +54,9 @@ SECOND_OPINION: Final = Limit(
 )
 BOARD_SCALE: Final = Limit(0.2, 0.4, "%", "(S) 0.5 % costs 0.9 mm and shows in no residual")
 WITNESS_JOINT: Final = Limit(0.3, 0.5, "degrees", "(S) two looks find 0.3 degrees in any joint")
+WITNESS_TURN: Final = Limit(
+    0.3, 1.0, "degrees", "(J) 1 degree is 3 composite px at a wrist and 5 in front (S)"
+)
+WITNESS_SHIFT: Final = Limit(2, 5, "mm", "(J) 5 mm is 1.3 composite px in front (S)")
 SKEW: Final = Limit(11, 20, "ms", "(J) a third of a frame at 30 Hz")
 LATENCY_SIGMA: Final = Limit(3, 6, "ms", "(S)")

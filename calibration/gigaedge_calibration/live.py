@@ -32,7 +32,7 @@ class Picture(Protocol):
 
 
 class LiveCell(Protocol):
-    """Cameras that run and arms that are read; one thread calls it."""
+    """Cameras that run and arms that are read; one thread calls it, and another may call `pictures` meanwhile."""
 
     def pictures(self) -> Mapping[CameraRole, Picture]:
         """The newest picture of every camera, at once; of those without one yet, none.

@@ -22,7 +22,7 @@ from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
     from gigaedge.site import Site
-    from gigaedge_runtime.report import ControlReport, RecordingReport, RunReport, Spread
+    from gigaedge_runtime.report import CameraHealth, ControlReport, RecordingReport, RunReport, Spread
 
 INTERRUPTED = 130
 
@@ -153,6 +153,8 @@ def print_run(report: RunReport) -> None:
     if stages:
         rows = [[name, *_milliseconds(spread)] for name, spread in stages.items()]
         print_table("Latency, ms", ["stage", "count", "p50", "p99", "p99.9", "max"], rows)
+    if report.policy is not None and report.policy.cameras:
+        print_table("Cameras", _CAMERA_COLUMNS, [_camera(camera) for camera in report.policy.cameras])
     if report.control is not None and report.control.seam.position.count:
         rows = [[name, *_in_units(spread, unit)] for name, spread, unit in _seam(report.control)]
         print_table("Hand-overs between chunks", ["", "count", "p50", "p99", "p99.9", "max"], rows)
@@ -177,6 +179,11 @@ def _summary(report: RunReport) -> list[list[str]]:
     if report.policy is not None and report.policy.refused:
         refused = ", ".join(f"{reason} x {count}" for reason, count in report.policy.refused.items())
         rows.append(["observations refused", refused])
+    if report.policy is not None and (
+        count := max((c.skew_by_arrival for c in report.policy.cameras), default=0)
+    ):
+        kinds = ", ".join(f"{c.role} {'/'.join(sorted(c.stamps))}" for c in report.policy.cameras)
+        rows.append(["skew of arrival, not of exposure", f"{count} observations ({kinds})"])
     if report.recording is not None:
         rows.append(["flight record", _recording(report.recording)])
     control = report.control
@@ -190,6 +197,29 @@ def _summary(report: RunReport) -> list[list[str]]:
             ["late ticks", ", ".join(f"{cause} x {count}" for cause, count in control.late.items()) or "none"],
         ]  # fmt: skip
     return rows
+
+
+_CAMERA_COLUMNS = [
+    "", "serial", "USB", "frames", "Hz", "dropped", "odd", "reconnects", "transport p50/p99, ms", "skew p50/p99, ms",
+    "set to",
+]  # fmt: skip
+
+
+def _camera(health: CameraHealth) -> list[str]:
+    odd = health.out_of_order + health.duplicates + health.untrusted_stamps + health.unlocked
+    spreads = [
+        f"{1e3 * spread.p50:.1f}/{1e3 * spread.p99:.1f}" if spread.count else "-"
+        for spread in (health.transport, health.skew)
+    ]
+    counts = [str(n) for n in (health.dropped, odd, health.reconnects)]
+    known = [health.serial or health.source, health.usb or "-", str(health.frames), f"{health.rate:.1f}"]
+    return [health.role, *known, *counts, *spreads, _settings(health.settings)]
+
+
+def _settings(settings: dict[str, float]) -> str:
+    """What a camera was locked to; `auto` where nothing was."""
+    units = (("exposure", 1e3, " ms"), ("gain", 1.0, " gain"), ("white_balance", 1.0, " K"))
+    return ", ".join(f"{settings[name] * s:g}{unit}" for name, s, unit in units if name in settings) or "auto"
 
 
 def _recording(recording: RecordingReport) -> str:

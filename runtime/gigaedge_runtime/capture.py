@@ -6,18 +6,20 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge.calibration import load_calibration
 from gigaedge.clock import Clock, monotonic
 from gigaedge.errors import CameraError, ConfigError
 from gigaedge.robot import CameraRole
 from gigaedge.site import CameraConfig, Site
 from gigaedge_runtime.devices import Camera, Frame
+from gigaedge_runtime.report import CameraHealth, Histogram
 
 DARKEST: Final = 8.0
 BRIGHTEST: Final = 247.0
@@ -35,7 +37,7 @@ class CapturedViews:
     age: float
     """Of the oldest picture since its exposure, s."""
     skew: float
-    """Between the first and the last exposure, s."""
+    """Between the first and the last exposure, s; between arrivals where the stamps are not of one clock."""
     fresh: bool
     """At least one picture was not in the views that `observe` returned before."""
 
@@ -54,15 +56,20 @@ class CapturedViews:
 class Refusal:
     """Why there is no observation now; a later one may be good again."""
 
-    reason: Literal["missing", "stale", "skew", "exposure"]
+    reason: Literal["missing", "stale", "skew", "exposure", "lost", "unlocked"]
     role: CameraRole
-    """The camera without a picture, with the oldest one, with the earliest exposure, or that sees nothing."""
-    value: float
-    """Age (stale) or skew (skew), s; mean of the pixels, 0..255 (exposure); 0 when missing."""
-    limit: float
-    """What `value` was compared with, in its unit; 0 when missing."""
+    """The camera without a picture, with the oldest one, with the earliest exposure, that sees nothing or is in
+    trouble."""
+    value: float = 0.0
+    """Age (stale) or skew (skew), s; mean of the pixels, 0..255 (exposure); else 0."""
+    limit: float = 0.0
+    """What `value` was compared with, in its unit; 0 where there is none."""
+    trouble: str = ""
+    """What the camera says of itself (lost, unlocked)."""
 
     def __str__(self) -> str:
+        if self.trouble:
+            return self.trouble
         if self.reason == "missing":
             return f"{self.role}: no picture yet"
         if self.reason == "exposure":
@@ -106,7 +113,12 @@ class CameraSet:
             roles = ", ".join(camera.role for camera in cameras) or "none"
             raise ConfigError(f"cameras: expected at least one and each role once; got {roles}")
         self.host = host
+        self.latencies: Mapping[CameraRole, float] = {}
+        """What `observe` adds to each camera's stamps, s, so that ages, skew and the state that goes with the pictures
+        are of the moment that they show (`gigaedge.calibration.LatencyInfo`). The devices' own frames keep theirs."""
         self._seen: dict[CameraRole, int] = {}
+        self._skews = {role: Histogram() for role in self.cameras}
+        self._by_arrival = 0
 
     def start(self) -> None:
         """Start all cameras, after stopping any that run.
@@ -115,6 +127,8 @@ class CameraSet:
         """
         self.stop()
         self._seen = {}
+        self._skews = {role: Histogram() for role in self.cameras}
+        self._by_arrival = 0
         with ExitStack() as started:
             for device in (*([self.host] if self.host else []), *self.cameras.values()):
                 started.callback(device.stop)
@@ -147,16 +161,21 @@ class CameraSet:
         frames: dict[CameraRole, Frame] = {}
         for role, camera in self.cameras.items():
             frame = camera.latest()
+            if (trouble := camera.trouble) is not None:
+                return Refusal(trouble.reason, role, trouble=trouble.text)
             if frame is None:
-                return Refusal("missing", role, 0.0, 0.0)
-            frames[role] = frame
+                return Refusal("missing", role)
+            frames[role] = replace(frame, captured=frame.captured + self.latencies.get(role, 0.0))
         oldest = min(frames.values(), key=lambda frame: frame.captured)
         age = now - oldest.captured
         if age > max_age:
             return Refusal("stale", oldest.role, age, max_age)
-        skew = max(frame.captured for frame in frames.values()) - oldest.captured
-        if skew > max_skew:
-            return Refusal("skew", oldest.role, skew, max_skew)
+        moments, by_arrival = _comparable(frames)
+        newest = max(moments.values())
+        behind = {role: newest - moment for role, moment in moments.items()}
+        last = max(behind, key=lambda role: behind[role])
+        if behind[last] > max_skew:
+            return Refusal("skew", last, behind[last], max_skew)
         for frame in frames.values():
             mean = float(frame.image[::_SAMPLED, ::_SAMPLED].mean())
             if not DARKEST <= mean <= BRIGHTEST:
@@ -164,7 +183,22 @@ class CameraSet:
                 return Refusal("exposure", frame.role, mean, limit)
         numbers = {role: frame.number for role, frame in frames.items()}
         fresh, self._seen = numbers != self._seen, numbers
-        return CapturedViews(frames, age, skew, fresh)
+        if fresh:
+            self._by_arrival += by_arrival
+            for role, skew in behind.items():
+                self._skews[role].add(skew)
+        return CapturedViews(frames, age, behind[last], fresh)
+
+    def health(self) -> list[CameraHealth]:
+        """How every camera has done since the start."""
+        return [
+            replace(
+                camera.health(),
+                skew=self._skews[role].spread(),
+                skew_by_arrival=self._by_arrival,
+            )
+            for role, camera in self.cameras.items()
+        ]
 
     def odd_frames(self) -> dict[str, int]:
         """Frames of all cameras that were not used, or whose stamp was not believed, by what was wrong."""
@@ -183,6 +217,29 @@ class CameraSet:
                     "power, and that no other program uses the camera (a recording: that its version plays)"
                 )
             time.sleep(0.005)
+
+
+def calibrated_latencies(site: Site) -> dict[CameraRole, float]:
+    """What a site's calibration says of its cameras' stamps, s; none of a camera that was not measured.
+
+    Assumed: the stamps come as they did when they were measured (same driver, rate and clock), and joint feedback is as
+    late as it was then, its own delay being part of the number. Raises CalibrationError: the file.
+    """
+    if site.calibration is None:
+        return {}
+    known = load_calibration(site.calibration).cameras
+    return {camera.role: camera.latency.seconds for camera in known if camera.latency is not None}
+
+
+def _comparable(frames: Mapping[CameraRole, Frame]) -> tuple[dict[CameraRole, float], bool]:
+    """When each frame was taken, s on CLOCK_MONOTONIC, by clocks that may be compared, and whether that is arrival.
+
+    Stamps say something of each other only when all come from the same kind of clock.
+    """
+    by_arrival = len({frame.stamp for frame in frames.values()}) > 1 or any(
+        frame.stamp == "arrival" for frame in frames.values()
+    )
+    return {r: frame.received if by_arrival else frame.captured for r, frame in frames.items()}, by_arrival
 
 
 def open_cameras(configs: Sequence[CameraConfig], site: Site | None = None) -> CameraSet:

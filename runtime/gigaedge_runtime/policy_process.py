@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gigaedge.clock import Clock, monotonic
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.site import Site
-from gigaedge_runtime.capture import CameraSet, CapturedViews, open_cameras
+from gigaedge_runtime.capture import CameraSet, CapturedViews, calibrated_latencies, open_cameras
 from gigaedge_runtime.children import POLICY_NICENESS, Launch, Lifeline, StopFlag, child_main
 from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.flight_packets import Sender
@@ -135,6 +135,7 @@ def serve(launch: Launch, stop: StopFlag, load: LoadPlanner) -> dict[str, Any]:
     site = launch.site
     # Cameras first: that one is missing should not take a large bundle's loading to find out.
     with open_cameras(site.cameras, site) as cameras:
+        cameras.latencies = calibrated_latencies(site)
         cameras.wait_ready(min(CAMERA_TIMEOUT, site.timing.startup_timeout / 2))
         planner = load(site)
         tap = ChunkTap(Sender(launch.record[0])) if launch.record else None
@@ -207,10 +208,11 @@ class PolicyLoop:
             guided=self._guided,
             stages={name: Spread.of(list(samples)) for name, samples in self._stages.items()},
             odd_frames=self.cameras.odd_frames(),
+            cameras=self.cameras.health(),
         )
 
     def _state_at(self, captured: float) -> NDArray[np.float32]:
-        """The measured state when the picture was taken. Raises ObservationError."""
+        """The measured state at the moment that the oldest picture shows. Raises ObservationError."""
         states = self.board.states
         deadline = self.clock() + STATE_WAIT
         while (newest := states.newest()) is not None and newest[0] < captured and self.clock() < deadline:

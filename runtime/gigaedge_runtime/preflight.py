@@ -1,14 +1,15 @@
-"""The last look before arms may be powered: does the firmware agree with what we are going to command?"""
+"""The last look before arms may be powered: are the cameras those that were calibrated, does firmware agree with us?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Protocol
 
-from gigaedge.errors import ArmError
+from gigaedge.calibration import load_calibration
+from gigaedge.errors import ArmError, ConfigError
 from gigaedge.profiles import FirmwareLimits, compare_with_firmware
 from gigaedge.robot import Side
-from gigaedge.site import LimitsConfig
+from gigaedge.site import LimitsConfig, Site
 from gigaedge_runtime.children import wait_until
 from gigaedge_runtime.devices.piper_report import ANSWER_TIMEOUT, firmware_notice
 
@@ -24,6 +25,28 @@ class Answering(Protocol):
 
     def firmware_limits(self) -> FirmwareLimits | None:
         """The limits that the arm keeps itself; None when it does not answer within a second."""
+
+
+def check_cameras(site: Site) -> None:
+    """Compare the serial numbers of a site with those of its calibration, if it has one; opens no camera.
+
+    Raises ConfigError for the first that differs, saying whether cameras changed places; CalibrationError: the file.
+    """
+    if site.calibration is None:
+        return
+    calibration = load_calibration(site.calibration)
+    roles = {camera.device: camera.role for camera in site.cameras}
+    for camera in site.cameras:
+        known = calibration.camera(camera.role)
+        if known is None or camera.device is None or camera.device == known.serial:
+            continue
+        differ = f"{camera.role}: the site file has serial {camera.device}, {site.calibration} is of {known.serial}"
+        if (other := roles.get(known.serial)) is not None:
+            raise ConfigError(
+                f"{differ}, which the site file gives to {other}: cameras were swapped; swap the serials of "
+                f"{camera.role} and {other} back, or prove them with `gigaedge calibrate roles`"
+            )
+        raise ConfigError(f"{differ}: another camera; correct `serial`, or calibrate this camera")
 
 
 def check_firmware(arms: Iterable[Answering], limits: LimitsConfig, *, refuse: bool) -> list[str]:

@@ -214,6 +214,50 @@ class ControlReport:
 
 
 @dataclass(frozen=True)
+class CameraHealth:
+    """How one camera did, since it was started."""
+
+    role: str
+    source: str
+    """`realsense` or `video`."""
+    serial: str | None = None
+    """None for a file, which has none of the next two either."""
+    usb: str | None = None
+    """USB type that was negotiated."""
+    firmware: str | None = None
+    frames: int = 0
+    """Used."""
+    rate: float = 0.0
+    """Of those, Hz, over all the time from the first to the last."""
+    dropped: int = 0
+    """Numbers that the camera's own counter skipped."""
+    out_of_order: int = 0
+    """Came after a later one; not used."""
+    duplicates: int = 0
+    """Came before; not used."""
+    untrusted_stamps: int = 0
+    """Taken as exposed on arrival."""
+    unlocked: int = 0
+    """Exposed otherwise than the site file says."""
+    reconnects: int = 0
+    stamps: dict[str, int] = field(default_factory=dict)
+    """Frames by what their time rests on: `global_time`, `system_time` or `arrival`."""
+    transport: Spread = Spread(0, 0.0, 0.0, 0.0, 0.0)
+    """From exposure to this program, of frames whose stamp was believed, s."""
+    skew: Spread = Spread(0, 0.0, 0.0, 0.0, 0.0)
+    """Behind the latest picture of each observation, s."""
+    skew_by_arrival: int = 0
+    """Observations whose skew was judged by arrival, because the stamps were not of one clock."""
+    settings: dict[str, float] = field(default_factory=dict)
+    """What was set in the camera, read back: `exposure` (s), `gain`, `white_balance` (K), and switches as 0 or 1."""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> CameraHealth:
+        """From the JSON of `asdict`."""
+        return cls(**{**data, "transport": Spread(**data["transport"]), "skew": Spread(**data["skew"])})
+
+
+@dataclass(frozen=True)
 class PolicyReport:
     """The policy process's side."""
 
@@ -225,13 +269,16 @@ class PolicyReport:
     stages: dict[str, Spread]
     """`wait` (exposure to use), `state`, `compose`, `inference` and its own, `publish`; `total`: all."""
     odd_frames: dict[str, int] = field(default_factory=dict)
-    """Camera frames that came `out_of_order` (not used) or with an `untrusted_stamp` (taken as exposed on arrival)."""
+    """Camera frames that came `out_of_order` (not used), with an `untrusted_stamp` (taken as exposed on arrival) or
+    `unlocked` (exposed otherwise than the site file says)."""
+    cameras: list[CameraHealth] = field(default_factory=list)
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> PolicyReport:
         """From the JSON of `asdict`."""
         stages = {name: Spread(**spread) for name, spread in data["stages"].items()}
-        return cls(**{**data, "stages": stages})
+        cameras = [CameraHealth.parse(camera) for camera in data["cameras"]]
+        return cls(**{**data, "stages": stages, "cameras": cameras})
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gigaedge_runtime.children import StopFlag, stop_on_signals
 from gigaedge_runtime.hosting import simulated_arms
 from gigaedge_runtime.latch import refuse_latched
 from gigaedge_runtime.mailbox import Order
+from gigaedge_runtime.preflight import check_cameras
 from gigaedge_runtime.recording import Recording
 from gigaedge_runtime.report import RunReport
 from gigaedge_runtime.supervisor import Programs, Progress, Run
@@ -54,11 +55,12 @@ def run_site(
 
     Raises what a child raised at its start (BundleError, CameraError, ArmError, ...); ArmError, ProcessError
     or CheckFailedError for a run that ended in `fault`, after the arms were brought to hold; ArmError for an
-    arm that is still latched from an earlier run, and ConfigError for one without a park pose, before anything
-    is started.
+    arm that is still latched from an earlier run, and ConfigError for one without a park pose or a camera that
+    is not the calibrated one, before anything is started.
     """
     if park:
         site.require_park()
+    check_cameras(site)
     if not dry_run:
         refuse_latched(site)
 

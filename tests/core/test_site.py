@@ -153,7 +153,7 @@ def test_a_named_adapter_is_one_on_usb(tmp_path: Path) -> None:
         ({"execution": {"ensemble_decay": 0.2}}, "`ensemble_decay` says nothing with handover rtc"),
         (
             {"cameras": [{"role": role, "driver": "realsense", "serial": "1"} for role in CAMERA_ROLES]},
-            "two cameras have the same serial",
+            r"cam_high and cam_left_wrist have the same serial 1; give each its own \(`gigaedge calibrate",
         ),
     ],
 )

@@ -13,8 +13,9 @@ from gigaedge.robot import CAMERA_ROLES
 from gigaedge.site import CameraConfig
 from gigaedge_runtime.capture import CameraSet, CapturedViews, Refusal, open_cameras
 from gigaedge_runtime.compose import Compositor
-from gigaedge_runtime.devices import Frame
+from gigaedge_runtime.devices import Frame, Trouble
 from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense
+from gigaedge_runtime.report import CameraHealth
 
 W, H, FPS = 64, 48, 30
 HIGH, LEFT, RIGHT = CAMERA_ROLES
@@ -40,6 +41,7 @@ class Slot:
     fails: bool = False
     calls: list[str] = field(default_factory=list)
     odd_frames: Counter = field(default_factory=Counter)
+    trouble: Trouble | None = None
 
     def start(self):
         self.calls.append("start")
@@ -50,13 +52,17 @@ class Slot:
         if self.calls:
             self.calls.append("stop")
 
+    def health(self):
+        return CameraHealth(self.role, "slot", frames=7)
+
     def latest(self):
         if self.fails:
             raise CameraError(f"{self.role}: lost")
         return self.frame
 
-    def show(self, captured, number=1, level=90):
-        self.frame = Frame(self.role, np.full((H, W, 3), level, np.uint8), number, captured, captured + 0.01)
+    def show(self, captured, number=1, level=90, stamp="global_time", transport=0.01):
+        image = np.full((H, W, 3), level, np.uint8)
+        self.frame = Frame(self.role, image, number, captured, captured + transport, stamp)
 
 
 @pytest.fixture
@@ -85,7 +91,7 @@ def test_no_picture_yet_is_missing(slots):
     slots[0].show(1.0)
     slots[2].show(1.0)
     refusal = observe(cameras, 1.0)
-    assert refusal == Refusal("missing", LEFT, 0.0, 0.0)
+    assert refusal == Refusal("missing", LEFT)
     assert str(refusal) == "cam_left_wrist: no picture yet"
 
 
@@ -145,6 +151,56 @@ def test_odd_frames_are_summed_over_the_cameras(slots):
     slots[0].odd_frames["out_of_order"] = 2
     slots[2].odd_frames.update(out_of_order=1, untrusted_stamp=4)
     assert CameraSet(slots).odd_frames() == {"out_of_order": 3, "untrusted_stamp": 4}
+
+
+@pytest.mark.parametrize("reason", ["lost", "unlocked"])
+def test_a_camera_in_trouble_is_refused_in_its_own_words(slots, reason):
+    for slot in slots:
+        slot.show(10.0)
+    slots[2].trouble = Trouble(reason, "cam_right_wrist: what is wrong")
+    cameras = CameraSet(slots)
+    refusal = observe(cameras, 10.0)
+    assert (refusal.reason, refusal.role, str(refusal)) == (reason, RIGHT, "cam_right_wrist: what is wrong")
+    slots[2].frame = None
+    assert observe(cameras, 10.0).reason == reason
+    slots[2].trouble = None
+    assert observe(cameras, 10.0).reason == "missing"
+
+
+@pytest.mark.parametrize(
+    ("stamps", "skew", "by_arrival"),
+    [
+        (("global_time",) * 3, 0.030, 0),
+        (("system_time",) * 3, 0.030, 0),
+        (("global_time", "system_time", "global_time"), 0.010, 1),
+        (("global_time", "global_time", "arrival"), 0.010, 1),
+        (("arrival",) * 3, 0.010, 1),
+    ],
+)
+def test_skew_is_of_stamps_only_where_they_are_of_one_clock(slots, stamps, skew, by_arrival):
+    # Exposed 0, 20 and 30 ms and arrived 40, 40 and 50 ms after the first.
+    for slot, stamp, captured, transport in zip(
+        slots, stamps, (10.0, 10.02, 10.03), (0.04, 0.02, 0.02), strict=True
+    ):
+        slot.show(captured, stamp=stamp, transport=transport)
+    cameras = CameraSet(slots)
+    assert cameras.observe(10.05, 0.2, 0.0301).skew == pytest.approx(skew)
+    refusal = cameras.observe(10.05, 0.2, skew - 0.001)
+    assert (refusal.reason, refusal.value) == ("skew", pytest.approx(skew))
+    health = cameras.health()
+    assert [camera.skew_by_arrival for camera in health] == [by_arrival] * 3
+    assert health[0].skew.max == pytest.approx(skew)
+    assert health[2].skew.max == 0.0
+
+
+def test_health_tells_skew_of_each_observation_once(slots):
+    cameras = CameraSet(slots)
+    for slot, captured in zip(slots, (10.0, 10.02, 10.03), strict=True):
+        slot.show(captured)
+    for _ in range(3):
+        observe(cameras, 10.05)
+    assert [(c.role, c.frames, c.skew.count) for c in cameras.health()] == [(r, 7, 1) for r in CAMERA_ROLES]
+    assert [c.skew.max for c in cameras.health()] == pytest.approx([0.03, 0.01, 0.0])
 
 
 def test_fresh_means_a_picture_that_was_not_seen(slots):

@@ -19,6 +19,7 @@ from gigaedge_runtime.capture import CapturedViews, Refusal
 from gigaedge_runtime.devices import Frame
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
 from gigaedge_runtime.policy_process import Planner, PolicyLoop, load_planner
+from gigaedge_runtime.report import CameraHealth
 from gigaedge_runtime.rtc import Guidance
 from gigaedge_runtime.states import State
 
@@ -67,6 +68,9 @@ class Bench:
 
     def odd_frames(self) -> dict[str, int]:
         return {"out_of_order": 2}
+
+    def health(self) -> list[CameraHealth]:
+        return [CameraHealth("cam_high", "realsense", frames=3)]
 
     def plan(self, composite: NDArray[np.uint8], state: NDArray[np.float32]) -> FakeChunk:
         assert composite.shape == (40, 32, 3)
@@ -182,6 +186,7 @@ def test_its_report_has_every_stage(bench: Bench) -> None:
     assert stages["total"].p50 == pytest.approx(0.32)
     assert {"state", "compose", "steps", "publish"} <= stages.keys()
     assert bench.loop.report().odd_frames == {"out_of_order": 2}
+    assert [camera.frames for camera in bench.loop.report().cameras] == [3]
 
 
 def test_a_chunk_continues_the_one_that_the_arms_follow(bench: Bench) -> None:

@@ -3,7 +3,7 @@ import importlib
 import itertools
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,9 +15,10 @@ from gigaedge import librealsense
 from gigaedge.errors import CameraError
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge.site import CameraConfig
-from gigaedge_calibration.cameras import COLUMNS, connected_cameras
-from gigaedge_runtime.devices import realsense
+from gigaedge_calibration.cameras import COLUMNS, connected_cameras, slow_cameras
+from gigaedge_runtime.devices import FrameLight, realsense
 from gigaedge_runtime.devices.realsense import RealSenseCamera, captured_at, read_recording
+from gigaedge_runtime.devices.realsense_light import ColourLight
 from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense, SoftwareCamera, render_scene
 
 W, H, FPS, RECORDED = 64, 48, 30, 15
@@ -171,13 +172,36 @@ def test_a_camera_in_use_is_told():
         frames(camera, 2)
 
 
-def test_usb_2_is_warned_about(monkeypatch, caplog):
-    slow = librealsense.DeviceInfo("sim-cam_high", "D435", "2.1", "5.16")
-    with sim_host() as host, monkeypatch.context() as patch:
-        patch.setattr(librealsense, "list_devices", lambda: (slow,))
-        with running(RealSenseCamera(host.configs[0])):
-            pass
-    assert "sim-cam_high runs at USB 2.1, too slow for three cameras" in caplog.text
+@contextmanager
+def manual_camera(run=True, sensor="RGB Camera", usb="3.2", **site):
+    """A software camera that delivers only what the test pushes, and the driver on it."""
+    device = SoftwareCamera("manual", W, H, FPS, sensor=sensor, usb=usb)
+    handle = librealsense.register(device.device)
+    camera = RealSenseCamera(config(serial="manual", **site))
+    with running(camera) if run else nullcontext():
+        yield device, camera
+    del handle
+
+
+def test_usb_2_is_refused_unless_the_site_file_allows_it():
+    with manual_camera(run=False, usb="2.1") as (_, camera):
+        with pytest.raises(CameraError) as caught:
+            camera.start()
+        with running(RealSenseCamera(config(serial="manual", allow_usb2=True))) as allowed:
+            assert allowed.health().usb == "2.1"
+    assert str(caught.value) == (
+        "cam_high: RealSense manual runs at USB 2.1, too slow for three cameras; use a USB 3 port and cable and "
+        "plug it in quickly, or set `allow_usb2: true`"
+    )
+
+
+def test_two_devices_with_one_serial_are_refused():
+    with (
+        manual_camera(run=False) as (_, camera),
+        manual_camera(run=False),
+        pytest.raises(CameraError, match=r"cam_high: 2 RealSense report the serial manual .*unplug all but"),
+    ):
+        camera.start()
 
 
 def test_two_cameras_cannot_have_one_serial():
@@ -207,17 +231,84 @@ def test_a_long_silence_of_a_connected_camera_is_no_loss(monkeypatch):
         assert camera.latest() is not None
 
 
-def test_an_unplugged_camera_is_lost_and_can_be_started_again(recordings, monkeypatch):
-    """A recording loaded into the context stands for a camera there, and unloading it for the cable."""
-    monkeypatch.setattr(realsense, "PRESENCE_INTERVAL", 0.2)
+@pytest.fixture
+def impatient(monkeypatch):
+    """A camera that looks for itself soon, and often."""
+    monkeypatch.setattr(realsense, "PRESENCE_INTERVAL", 0.15)
+    monkeypatch.setattr(realsense, "RECONNECT_INTERVAL", 0.05)
+    return monkeypatch
+
+
+def in_trouble(camera, reason):
+    return wait_for(lambda: (t := camera.trouble) is not None and t.reason == reason and t)
+
+
+def test_an_unplugged_camera_has_no_picture_until_it_is_back(impatient):
+    with sim_host(exposure=0.01) as host, running(RealSenseCamera(host.configs[0])) as camera:
+        before = frames(camera, 2)[-1]
+        host.unplug("cam_high")
+        trouble = in_trouble(camera, "lost")
+        assert trouble.text == (
+            "cam_high: RealSense sim-cam_high was unplugged or lost power; waiting for it to come back; "
+            "check cable and hub"
+        )
+        assert camera.latest() is None
+        plugged = time.monotonic()
+        host.unplug("cam_high", False)
+        after = frames(camera, 2)[0]
+        assert after.captured > plugged > before.captured
+        assert camera.trouble is None
+        assert camera.health().reconnects == 1
+        assert after.light.exposure == pytest.approx(0.01)
+
+
+def test_a_recording_loaded_as_a_camera_comes_back_when_it_is_loaded_again(recordings, impatient):
+    """Unlike a software device, it does leave the library's list."""
     context = librealsense.context()
     file = str(recordings["cam_high"])
     player = context.load_device(file)
-    camera = RealSenseCamera(config(serial="rec-cam_high"))
-    with running(camera):
+    with running(RealSenseCamera(config(serial="rec-cam_high"))) as camera:
         frames(camera, 2)
         context.unload_device(file)
-        lost = "cam_high: RealSense rec-cam_high was unplugged or lost power; check cable and hub"
+        in_trouble(camera, "lost")
+        del player
+        player = context.load_device(file)
+        frames(camera, 2)
+        assert camera.health().reconnects == 1
+    context.unload_device(file)
+    del player
+
+
+def test_options_are_set_again_in_a_camera_that_lost_power(impatient):
+    with manual_camera(exposure=0.02) as (device, camera):
+        librealsense.pull("manual")
+        in_trouble(camera, "lost")
+        device.set_option("exposure", 50)
+        device.set_option("enable_auto_exposure", 1)
+        librealsense.pull("manual", False)
+        wait_for(lambda: camera.health().reconnects)
+        assert (device.option("exposure"), device.option("enable_auto_exposure")) == (200, 0)
+
+
+def test_a_camera_that_comes_back_at_usb_2_stays_in_trouble(impatient):
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frames(camera, 1)
+        host.unplug("cam_high")
+        in_trouble(camera, "lost")
+        slow = librealsense.DeviceInfo("sim-cam_high", "D435", "2.1", "5.16")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(librealsense, "list_devices", lambda: (slow,))
+            host.unplug("cam_high", False)
+            wait_for(lambda: "it is back, but: RealSense sim-cam_high runs at USB 2.1" in camera.trouble.text)
+            assert camera.latest() is None
+        frames(camera, 1)
+
+
+def test_a_camera_that_does_not_come_back_is_given_up(impatient):
+    impatient.setattr(realsense, "RECONNECT_LIMIT", 0.5)
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frames(camera, 1)
+        host.unplug("cam_high")
 
         def is_lost():
             try:
@@ -226,25 +317,184 @@ def test_an_unplugged_camera_is_lost_and_can_be_started_again(recordings, monkey
                 return str(error)
             return None
 
-        assert lost in wait_for(is_lost)
-        with pytest.raises(CameraError, match="no RealSense with serial rec-cam_high"):
+        assert wait_for(is_lost) == (
+            "cam_high: RealSense sim-cam_high was unplugged or lost power and gave no picture for 0.5 s; "
+            "check cable and hub, then start again"
+        )
+        with pytest.raises(CameraError, match="no RealSense with serial sim-cam_high"):
             camera.start()
-        del player
-        player = context.load_device(file)
+        host.unplug("cam_high", False)
         camera.start()
         frames(camera, 2)
-    context.unload_device(file)
-    del player
 
 
-@contextmanager
-def manual_camera():
-    """A software camera that delivers only what the test pushes, and the driver on it."""
-    device = SoftwareCamera("manual", W, H, FPS)
-    handle = librealsense.register(device.device)
-    with running(RealSenseCamera(config(serial="manual"))) as camera:
-        yield device, camera
-    del handle
+def test_a_camera_that_is_listed_but_stays_silent_is_started_again(impatient):
+    impatient.setattr(realsense, "SILENCE_LIMIT", 0.3)
+    with sim_host() as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frames(camera, 1)
+        host.stall("cam_high")
+        assert "fell silent" in in_trouble(camera, "lost").text
+        host.stall("cam_high", False)
+        frames(camera, 2)
+        assert camera.health().reconnects >= 1
+
+
+def test_stop_does_not_wait_for_a_camera_that_is_gone(impatient):
+    with sim_host() as host:
+        camera = RealSenseCamera(host.configs[0])
+        camera.start()
+        host.unplug("cam_high")
+        in_trouble(camera, "lost")
+        start = time.monotonic()
+        camera.stop()
+        assert time.monotonic() - start < 1.0
+
+
+# -- exposure and white balance ------------------------------------------------------------------------------
+
+
+def test_what_the_site_file_sets_is_set_read_back_and_seen_on_frames():
+    with manual_camera(exposure=0.0083, gain=20, white_balance=4300) as (device, camera):
+        assert device.option("exposure") == 83
+        assert device.option("gain") == 20
+        assert device.option("white_balance") == 4300
+        assert device.option("enable_auto_exposure") == device.option("enable_auto_white_balance") == 0
+        assert camera.health().settings == {
+            "global_time_enabled": 1, "auto_exposure_priority": 0, "enable_auto_exposure": 0,
+            "exposure": pytest.approx(0.0083), "gain": 20, "enable_auto_white_balance": 0, "white_balance": 4300,
+        }  # fmt: skip
+        light = push_and_take(device, camera, 1, time.time()).light
+        assert light == FrameLight(pytest.approx(0.0083), 20, 4300, False)
+
+
+def test_what_it_does_not_set_is_automatic_whatever_was_set_before():
+    with manual_camera(run=False) as (device, camera):
+        device.set_option("enable_auto_exposure", 0)
+        device.set_option("enable_auto_white_balance", 0)
+        with running(camera):
+            assert device.option("enable_auto_exposure") == device.option("enable_auto_white_balance") == 1
+            light = push_and_take(device, camera, 1, time.time()).light
+    assert light.auto_exposure
+    assert light.exposure == pytest.approx(0.0083)
+
+
+def test_exposure_without_gain_takes_the_gain_of_the_camera():
+    with manual_camera(exposure=0.01) as (device, _):
+        assert device.option("gain") == 64
+
+
+def test_the_stereo_module_of_a_d405_counts_in_microseconds():
+    with manual_camera(exposure=0.005, sensor="Stereo Module") as (device, camera):
+        assert device.option("exposure") == 5000
+        assert push_and_take(device, camera, 1, time.time()).light.exposure == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize(
+    ("site", "text"),
+    [
+        ({"exposure": 0.02, "gain": 500}, "takes gain from 0 to 128, not 500; correct `gain`"),
+        ({"exposure": 0.00001}, "takes exposure from 0.0001 to 1, not 1e-05; correct `exposure`"),
+        ({"white_balance": 9000}, "takes white_balance from 2800 to 6500, not 9000; correct `white_balance`"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(site, text):
+    with manual_camera(run=False, **site) as (_, camera), pytest.raises(CameraError) as caught:
+        camera.start()
+    assert str(caught.value) == f"cam_high: RealSense manual {text}"
+
+
+class Sensor:
+    """The colour sensor of a camera that is not as it should be."""
+
+    def __init__(self, options, keeps=lambda value: value, error=""):
+        self.options, self.keeps, self.error, self.values = options, keeps, error, {}
+
+    def get_info(self, _):
+        return "RGB Camera"
+
+    def get_stream_profiles(self):
+        return [SimpleNamespace(stream_type=lambda: librealsense.load().stream.color)]
+
+    def supports(self, option):
+        return option.name in self.options
+
+    def is_option_read_only(self, option):
+        return False
+
+    def get_option_range(self, option):
+        return SimpleNamespace(min=0, max=10000, step=1, default=1)
+
+    def set_option(self, option, value):
+        if self.error:
+            raise RuntimeError(self.error)
+        self.values[option.name] = self.keeps(value)
+
+    def get_option(self, option):
+        return self.values[option.name]
+
+
+@pytest.mark.parametrize(
+    ("sensor", "text"),
+    [
+        (Sensor([]), "has no exposure to set; remove `exposure`"),
+        (
+            Sensor(["exposure"], keeps=lambda v: 2 * v),
+            "does not keep exposure 0.01: it reads back 0.02; close other programs that use the camera",
+        ),
+        (
+            Sensor(["exposure"], error="xioctl failed\nbusy"),
+            "does not take exposure 0.01 (xioctl failed busy); close other programs that use the camera",
+        ),
+    ],
+)
+def test_a_camera_that_does_not_do_as_told_is_refused(sensor, text):
+    device = SimpleNamespace(query_sensors=lambda: [sensor])
+    with pytest.raises(CameraError) as caught:
+        ColourLight(config(serial="7", exposure=0.01), device).apply()
+    assert str(caught.value) == f"cam_high: RealSense 7 {text}"
+
+
+def test_a_camera_without_a_colour_sensor_is_told():
+    with pytest.raises(CameraError, match="cam_high: RealSense 7 has no colour sensor"):
+        ColourLight(config(serial="7"), SimpleNamespace(query_sensors=list))
+
+
+@pytest.mark.parametrize(
+    ("light", "text"),
+    [
+        (FrameLight(0.010, 20, 4300, False), None),
+        (FrameLight(0.0104, 20.5, 4340, None), None),
+        (FrameLight(), None),
+        (FrameLight(0.010, 20, 4300, True), "auto exposure came back"),
+        (FrameLight(0.012, 20, 4300, False), "exposure is 12.0 ms in place of 10.0 ms"),
+        (FrameLight(0.010, 22, 4300, False), "gain is 22 in place of 20"),
+        (FrameLight(0.010, 20, 5200, False), "white balance is 5200 K in place of 4300 K"),
+    ],
+)
+def test_a_frame_is_held_against_the_site_file(light, text):
+    device = SimpleNamespace(query_sensors=lambda: [Sensor([])])
+    locked = config(serial="7", exposure=0.01, gain=20, white_balance=4300)
+    assert ColourLight(locked, device).contradiction(light) == text
+    assert ColourLight(config(serial="7"), device).contradiction(light) is None
+
+
+def test_an_auto_exposure_that_comes_back_is_counted_and_when_it_lasts_refused(monkeypatch):
+    monkeypatch.setattr(realsense, "LOCK_PATIENCE", 0.2)
+    with sim_host(exposure=0.01) as host, running(RealSenseCamera(host.configs[0])) as camera:
+        frames(camera, 2)
+        assert camera.trouble is None
+        host.run_away("cam_high")
+        wait_for(lambda: camera.odd_frames["unlocked"] == 1)
+        assert camera.trouble is None
+        assert in_trouble(camera, "unlocked").text == (
+            "cam_high: auto exposure came back; close other programs that use the camera, then start again"
+        )
+        assert camera.health().unlocked > 1
+        host.run_away("cam_high", False)
+        wait_for(lambda: camera.trouble is None)
+
+
+# -- time stamps and numbers -----------------------------------------------------------------------------------
 
 
 def push_and_take(device, camera, number, stamp, **kwargs):
@@ -259,6 +509,10 @@ def test_epoch_stamps_become_monotonic_time(domain):
         frame = push_and_take(device, camera, 1, stamp - 0.030, domain=domain)
         assert frame.captured == pytest.approx(exposed - 0.030, abs=0.005)
         assert frame.captured < exposed < frame.received
+        assert frame.stamp == domain
+        health = camera.health()
+        assert health.stamps == {domain: 1}
+        assert 0.03 <= health.transport.p50 < 0.5
 
 
 def test_stamps_that_cannot_be_true_are_counted_and_not_used():
@@ -272,6 +526,8 @@ def test_stamps_that_cannot_be_true_are_counted_and_not_used():
 def test_hardware_clock_stamps_are_not_comparable():
     with manual_camera() as (device, camera):
         frame = push_and_take(device, camera, 1, time.time() - 0.05, domain="hardware_clock")
+        assert camera.health().stamps == {"arrival": 1}
+        assert camera.health().transport.count == 0
         assert frame.captured == frame.received
         assert camera.odd_frames["untrusted_stamp"] == 0
 
@@ -282,7 +538,21 @@ def test_a_frame_delivered_twice_is_one_frame():
         device.push(picture("cam_high", 9), 1, time.time())
         time.sleep(0.1)
         assert camera.latest() is first
+        assert camera.health().duplicates == 1
         push_and_take(device, camera, 2, time.time())
+
+
+def test_health_counts_frames_gaps_and_rate():
+    with manual_camera() as (device, camera):
+        for number in (1, 2, 5, 6):
+            push_and_take(device, camera, number, time.time())
+            time.sleep(0.05)
+        health = camera.health()
+        assert (health.serial, health.usb, health.firmware) == ("manual", "3.2", "5.16.0.1")
+        assert (health.frames, health.dropped, health.duplicates, health.reconnects) == (4, 2, 0, 0)
+        assert 3 < health.rate <= 20
+        camera.start()
+        assert camera.health().frames == 0
 
 
 def test_a_frame_that_comes_after_a_later_one_is_not_used():
@@ -436,8 +706,17 @@ def test_connected_cameras_are_listed():
     with sim_host("cam_right_wrist", "cam_high"):
         rows = connected_cameras()
     name = "gigaedge simulated camera"
-    assert rows == [(f"sim-{role}", name, "3.2", "unknown") for role in ("cam_high", "cam_right_wrist")]
+    assert rows == [
+        (f"sim-{role}", name, "3.2", "5.16.0.1", "unknown", "64x48@30")
+        for role in ("cam_high", "cam_right_wrist")
+    ]
     assert len(rows[0]) == len(COLUMNS)
+    assert slow_cameras(rows) == []
+    with manual_camera(run=False, usb="2.1"):
+        assert slow_cameras(connected_cameras()) == [
+            "manual runs at USB 2.1, too slow for three cameras: use a USB 3 port and cable, plug it in quickly"
+        ]
+    assert librealsense.colour_streams_of("404") == "unknown"
 
 
 def refuse_import(monkeypatch, error):

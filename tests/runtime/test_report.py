@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gigaedge_runtime.report import (
+    CameraHealth,
     ClampCounts,
     ControlReport,
     Histogram,
@@ -35,9 +36,11 @@ CONTROL = ControlReport(
     chunks_late=0, seam=SeamReport(*[SPREAD] * 6), held_after=None, standstill_after=None,
     enabled={"left": True}, scheduling="normal",
 )  # fmt: skip
+CAMERA = CameraHealth("cam_high", "realsense", "7", "3.2", transport=SPREAD, settings={"exposure": 0.01})
 POLICY = PolicyReport(
-    chunks=2, refused={"stale": 1}, guided=1, stages={"wait": SPREAD}, odd_frames={"out_of_order": 3}
-)
+    chunks=2, refused={"stale": 1}, guided=1, stages={"wait": SPREAD}, odd_frames={"out_of_order": 3},
+    cameras=[CAMERA],
+)  # fmt: skip
 
 
 def test_reports_survive_json(tmp_path: Path) -> None:

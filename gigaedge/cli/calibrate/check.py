@@ -14,6 +14,7 @@ from gigaedge.cli.calibrate.results import (
     open_site,
     print_judgements,
 )
+from gigaedge.cli.calibrate.witness import WitnessSideOption, YesOption, run_witness
 from gigaedge.cli.common import JsonOption, needs, print_json, print_notices
 from gigaedge.errors import CheckFailedError
 
@@ -36,7 +37,8 @@ def register(app: typer.Typer) -> None:
     app.command(
         "check",
         epilog="Examples: `gigaedge calibrate check site.yaml`, "
-        "`gigaedge calibrate check site.yaml --fast --strict --json`",
+        "`gigaedge calibrate check site.yaml --fast --strict --json`, "
+        "`gigaedge calibrate check site.yaml --witness`",
     )(check_command)
 
 
@@ -45,6 +47,12 @@ def check_command(
     fast: Annotated[
         bool, typer.Option("--fast", help="Views and light, without motion, in about a second; the default.")
     ] = False,
+    witness: Annotated[
+        bool,
+        typer.Option("--witness", help="Go to the stored looks at the board instead, and say who moved."),
+    ] = False,
+    side: WitnessSideOption = None,
+    yes: YesOption = False,
     out: OverlayOption = None,
     folder: LookOption = None,
     strict: StrictOption = False,
@@ -52,9 +60,12 @@ def check_command(
 ) -> None:
     """Check a cell against its calibration: every camera is in its place, sees what it saw, in the same light.
 
-    Nothing moves. A wrist view is compared where its arm stands as it stood, else its gripper. `gigaedge run` makes
-    this check at every start.
+    Nothing moves, unless with --witness. A wrist view is compared where its arm stands as it stood, else its gripper.
+    `gigaedge run` makes this check at every start.
     """
+    if witness:
+        run_witness(site, side=side, folder=folder, yes=yes, strict=strict, json=json)
+        return
     from gigaedge.cli.calibrate.looking import look_back, references_of, watching
 
     loaded, file = open_site(site)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gigaedge.cli.common import JsonOption, needs, print_json, print_table
+from gigaedge.cli.common import JsonOption, needs, print_json, print_notices, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -14,12 +14,13 @@ def register(app: typer.Typer) -> None:
     def cameras_command(json: JsonOption = False) -> None:
         """List the connected RealSense cameras: the serial numbers a site file names."""
         with needs("robot"):
-            from gigaedge_calibration.cameras import COLUMNS, connected_cameras
+            from gigaedge_calibration.cameras import COLUMNS, connected_cameras, slow_cameras
 
         rows = connected_cameras()
         if json:
             print_json([dict(zip(COLUMNS, row, strict=True)) for row in rows])
         elif rows:
             print_table("Connected cameras", list(COLUMNS), [list(row) for row in rows])
+            print_notices(slow_cameras(rows))
         else:
             typer.echo("no RealSense is connected; check the cables and `lsusb -d 8086:`")

@@ -1,9 +1,171 @@
-"""`gigaedge calibrate time`."""
+"""`gigaedge calibrate time`: how late each camera is, from pictures and joints while an arm swings."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from gigaedge.cli.calibrate.results import (
+    FromOption,
+    SiteArgument,
+    StrictOption,
+    captures_folder,
+    conclude,
+    judgement_data,
+    open_site,
+    print_judgements,
+    with_capture,
+)
+from gigaedge.cli.common import JsonOption, needs, print_json, progress
+from gigaedge.robot import SIDES, Side
+
+if TYPE_CHECKING:
+    from gigaedge.calibration import Calibration
+    from gigaedge.robot import CameraRole
+    from gigaedge.site import Site
+    from gigaedge_calibration.motion_record import MotionRecord
+    from gigaedge_calibration.timing import Timing
+
+SideOption = Annotated[
+    Side | None, typer.Option(help="The arm that swings; default: one after the other.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the group."""
+    app.command(
+        "time",
+        epilog="Examples: `gigaedge calibrate time site.yaml`, `gigaedge calibrate time site.yaml --auto --yes`",
+    )(time_command)
+
+
+def time_command(
+    site: SiteArgument,
+    side: SideOption = None,
+    seconds: Annotated[float, typer.Option(help="Of motion, for each arm.", min=3, max=25)] = 8.0,
+    auto: Annotated[
+        bool, typer.Option("--auto/--by-hand", help="Swing the wrist slowly, or have a person do it.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: the arm's way is free.")] = False,
+    source: FromOption = None,
+    strict: StrictOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Measure each camera's latency against joint feedback, and the skew between cameras, while a wrist swings.
+
+    Swing it to and fro, about once a second, where the front camera sees it; nothing else may move. The runtime adds
+    the latency to a picture's stamp to find the joint angles that belong to it. Skew is free of the feedback's delay.
+    """
+    with needs("robot"):
+        from gigaedge.calibration import amend
+        from gigaedge_calibration.motion_record import load_motion, save_motion
+        from gigaedge_calibration.timing import judge_timing, measure_timing
+    loaded, file = open_site(site)
+    folders: dict[Side, Path] = {}
+    if source is None:
+        sides = [each for each in SIDES if side in (None, each) and loaded.arm(each).driver != "absent"]
+        records = _recorded(loaded, sides, seconds, auto=auto, yes=yes, quiet=json)
+        for record in records:
+            folders[record.side] = captures_folder(file, "time", record.side)
+            save_motion(folders[record.side], record)
+    else:
+        records = [load_motion(source)]
+        folders[records[0].side] = source
+    timing = measure_timing(records)
+    rows = judge_timing(timing)
+    amend(file, lambda known: _stored(known, loaded, timing.cameras, file, folders))
+    if json:
+        print_json(
+            {
+                "cameras": {each.role: _data(each) for each in timing.cameras},
+                "calibration": str(file),
+                "captures": {each: str(folder) for each, folder in folders.items()},
+                "judgements": judgement_data(rows),
+            }
+        )
+    else:
+        print_judgements("Time", rows)
+        for each in timing.cameras:
+            late = each.latency
+            typer.echo(
+                f"{each.role}: {1e3 * late.seconds:+.1f} +- {2e3 * late.sigma:.1f} ms against the {each.side} arm"
+            )
+        typer.echo(f"{file}: written")
+    conclude(rows, strict=strict)
+
+
+def _recorded(
+    site: Site, sides: Sequence[Side], seconds: float, *, auto: bool, yes: bool, quiet: bool
+) -> list[MotionRecord]:
+    with needs("robot"):
+        from gigaedge.cli.calibrate.witness import ask_first
+        from gigaedge_calibration.motion_record import record_motion, swing
+        from gigaedge_runtime.cell import open_cell
+
+    if auto and not yes:
+        ask_first(
+            f"The {' and the '.join(sides)} wrist will swing slowly by up to 12 degrees. Is the way free?"
+        )
+    records = []
+    with open_cell(site) as cell, progress(len(sides), quiet) as begin:
+        for each in sides:
+            if not auto and not yes:
+                typer.prompt(
+                    f"Press Enter, then swing the {each} wrist to and fro for {seconds:g} s",
+                    default="",
+                    show_default=False,
+                    err=True,
+                )
+            begin(f"{each} arm")
+            limits = site.limits.position_min, site.limits.position_max
+            records.append(record_motion(cell, each, seconds, swing(cell, each, *limits) if auto else None))
+    return records
+
+
+def _data(timing: Timing) -> dict[str, Any]:
+    late = timing.latency
+    return {
+        "seconds": late.seconds,
+        "sigma": late.sigma,
+        "explained": late.explained,
+        "frames": late.frames,
+        "against": timing.side,
+    }
+
+
+def _stored(
+    calibration: Calibration,
+    site: Site,
+    timings: Sequence[Timing],
+    file: Path,
+    folders: dict[Side, Path],
+) -> Calibration:
+    """With the latencies of cameras that the file knows, and of the others as they are in the site."""
+    from gigaedge.calibration import CameraCalibration, CaptureInfo, LatencyInfo, StreamInfo
+    from gigaedge.files import sha256
+    from gigaedge_calibration.captures import LOOKS
+
+    cameras: dict[CameraRole, CameraCalibration] = {camera.role: camera for camera in calibration.cameras}
+    for timing in timings:
+        config = next(camera for camera in site.cameras if camera.role == timing.role)
+        known = cameras.get(timing.role) or CameraCalibration(
+            role=timing.role,
+            serial=config.device or f"{config.driver}-{config.role}",
+            stream=StreamInfo(width=config.width, height=config.height, fps=config.fps, flip=config.flip),
+        )
+        latency = LatencyInfo(seconds=timing.latency.seconds, sigma=timing.latency.sigma, against=timing.side)
+        cameras[timing.role] = known.model_copy(update={"latency": latency})
+    after = calibration.model_copy(update={"cameras": tuple(cameras.values())})
+    for side, folder in folders.items():
+        capture = CaptureInfo(
+            purpose="time",
+            subject=side,
+            folder=os.path.relpath(folder, file.parent),
+            sha256=sha256(folder / LOOKS),
+        )
+        after = with_capture(after, capture)
+    return after

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.robot import CameraRole, Side
+from gigaedge_runtime.report import CameraHealth
 from gigaedge_runtime.states import FaultCode
+
+Stamp = Literal["global_time", "system_time", "arrival"]
+"""What says when a frame was exposed: the camera's clock, fitted to the host's; the host's driver, on arrival of the
+first bytes; or only this program, on arrival of the frame."""
+
+
+@dataclass(frozen=True)
+class FrameLight:
+    """How a frame was exposed, by its own metadata; None where the camera does not tell."""
+
+    exposure: float | None = None
+    """s."""
+    gain: float | None = None
+    """In the camera's own unit."""
+    white_balance: float | None = None
+    """K."""
+    auto_exposure: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,19 @@ class Frame:
     """When it was exposed, s on CLOCK_MONOTONIC (the camera's stamp where it can be trusted, else `received`)."""
     received: float
     """When the host took it from the driver, s on CLOCK_MONOTONIC."""
+    stamp: Stamp = "arrival"
+    """What `captured` rests on."""
+    light: FrameLight = FrameLight()
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why the pictures of a camera must not be used now, though they may be again."""
+
+    reason: Literal["lost", "unlocked"]
+    """It is gone; its exposure or white balance is not what the site file says."""
+    text: str
+    """One line for a person."""
 
 
 class Camera(Protocol):
@@ -37,11 +68,21 @@ class Camera(Protocol):
     def odd_frames(self) -> Mapping[str, int]:
         """Frames that were not used, or whose stamp was not believed, by what was wrong with them."""
 
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why its pictures must not be used now; None: they may. Any thread may ask."""
+
+    def health(self) -> CameraHealth:
+        """How it has done since `start`."""
+
     def start(self) -> None:
         """Open the device and begin to capture. Raises CameraError with what is wrong and the mend."""
 
     def latest(self) -> Frame | None:
-        """The newest frame, or None before the first one. Raises CameraError when the camera was lost."""
+        """The newest frame; None before the first one, and while the camera is gone.
+
+        Raises CameraError when there will be none any more.
+        """
 
     def stop(self) -> None:
         """Stop capturing and release the device; may be called at any time, more than once."""

@@ -3,15 +3,14 @@
 A stream runs into a queue of one frame, from which a thread copies the pixels out at once. That keeps every
 wait short (a pipeline that is waited on directly blocks for 15 s when its camera is unplugged) and never
 drains the pool of 16 frames that the library has. A camera that is not connected is never started: that
-would stop every thread of the process for 15 s, so the list of devices is asked first.
+would stop every thread of the process for 15 s, so the list of devices is asked first, and asked again
+until a camera that was unplugged is back.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,8 @@ from gigaedge import librealsense
 from gigaedge.clock import Clock, monotonic
 from gigaedge.errors import CameraError
 from gigaedge.site import CameraConfig
-from gigaedge_runtime.devices import Frame
+from gigaedge_runtime.devices import Frame, FrameLight, Stamp, Trouble
+from gigaedge_runtime.devices.realsense_light import ColourLight
 from gigaedge_runtime.devices.threaded import MAX_WAIT, ThreadedCamera, owned
 
 MAX_STAMP_AGE: Final = 1.0
@@ -34,16 +34,29 @@ REORDERED: Final = 16
 PRESENCE_INTERVAL: Final = 1.0
 """s of silence after which the camera is looked for on the bus, and again after each further interval."""
 
-_log = logging.getLogger(__name__)
+SILENCE_LIMIT: Final = 5.0
+"""s of silence after which a camera that is still listed is started again: it may have been gone in between."""
+
+RECONNECT_INTERVAL: Final = 0.5
+"""s between two looks for a camera that was lost."""
+
+RECONNECT_LIMIT: Final = 30.0
+"""s without a frame after which a camera is given up: arms that held for longer are not to move by themselves."""
+
+LOCK_PATIENCE: Final = 0.5
+"""s of frames against the site file's exposure or white balance after which the camera's pictures are refused."""
 
 
 class RealSenseCamera(ThreadedCamera):
     """The colour stream of one RealSense: live (`config.serial`) or played back (`config.file`).
 
+    A live camera that is unplugged has no picture and is in trouble (`lost`) until it is back and was started again
+    with all its settings; after RECONNECT_LIMIT, `latest` raises. One whose frames say for LOCK_PATIENCE that they
+    were not exposed as the site file has it is in trouble (`unlocked`). Odd frames are `out_of_order` (came after a
+    later one), `untrusted_stamp` (stamped in the future, or more than MAX_STAMP_AGE back) and `unlocked`.
+
     A recording plays in real time and, unless `repeat` is off, starts again at its end; its frame numbers go
-    on rising then, and its frames count as captured when they are received. A recording that ended, like a
-    camera that was unplugged, makes `latest` raise. Odd frames of a live camera are `out_of_order` (came after
-    a later one) and `untrusted_stamp` (stamped in the future, or more than MAX_STAMP_AGE back).
+    on rising then, and its frames count as captured when they are received. One that ended makes `latest` raise.
     """
 
     def __init__(self, config: CameraConfig, *, repeat: bool = True, clock: Clock = monotonic) -> None:
@@ -54,25 +67,37 @@ class RealSenseCamera(ThreadedCamera):
         self._rs: Any = None
         self._pipeline: Any = None
         self._queue: Any = None
+        self._device: Any = None
         self._playback: Any = None
+        self._light: ColourLight | None = None
         self._number: int | None = None
         self._offset = 0
-        self._heard = 0.0
+        self._delivered = self._heard = self._looked = 0.0
+        self._unlocked_since: float | None = None
 
     def _open(self) -> None:
+        self._connect()
+        self._delivered = self._clock()
+
+    def _connect(self) -> None:
         rs = self._rs = librealsense.load()
-        if self.config.serial is not None:
-            _check_connected(self.config)
-        self._number, self._offset, self._heard = None, 0, self._clock()
+        live = self.config.file is None
+        if live:
+            self._log.device = _connected(self.config)
         self._pipeline = rs.pipeline(librealsense.context())
         self._queue = rs.frame_queue(1)
         request = _request(self.config, self._repeat)
         try:
-            profile = self._pipeline.start(request, self._queue)
-            if self.config.file is not None:
-                self._playback = profile.get_device().as_playback()
+            self._device = self._pipeline.start(request, self._queue).get_device()
+            if live:
+                self._light = ColourLight(self.config, self._device)
+                self._log.settings = self._light.apply()
+            else:
+                self._playback = self._device.as_playback()
         except RuntimeError as error:
             raise _refused(self.config, error) from error
+        self._number, self._offset, self._unlocked_since = None, 0, None
+        self._heard = self._looked = self._clock()
 
     def _read(self) -> Frame | None:
         try:
@@ -81,19 +106,24 @@ class RealSenseCamera(ThreadedCamera):
             self._check_alive()
             return None
         wall, received = time.time(), self._clock()
-        self._heard = received
+        self._delivered = self._heard = self._looked = received
         colour = item.as_frameset().get_color_frame()
         if not colour:
             return None
         number = self._next_number(int(colour.frame_number))
         if number is None:
             return None
+        captured, stamp = self._captured(colour, wall, received)
+        light = FrameLight() if self._light is None else self._light.of(colour)
+        self._check_light(light, received)
         return Frame(
             role=self.role,
             image=owned(np.asanyarray(colour.get_data()), self.config.flip),
             number=number,
-            captured=self._captured(colour, wall, received),
+            captured=captured,
             received=received,
+            stamp=stamp,
+            light=light,
         )
 
     def _close(self) -> None:
@@ -101,48 +131,94 @@ class RealSenseCamera(ThreadedCamera):
             with contextlib.suppress(RuntimeError):  # it never started, or its camera is gone
                 self._pipeline.stop()
         # A playback device stays in the list of devices for as long as anything refers to it.
-        self._pipeline = self._queue = self._playback = None
+        self._pipeline = self._queue = self._device = self._playback = self._light = None
 
     def _next_number(self, number: int) -> int | None:
         """The number of a frame to use; None for one that was delivered before or comes after a later one."""
         last = self._number
         if last is not None and self._playback is None and last - REORDERED <= number <= last:
             if number < last:
-                self.odd_frames["out_of_order"] += 1
+                self._log.odd_frames["out_of_order"] += 1
+            else:
+                self._log.duplicates += 1
             return None
         self._number = number
+        if last is not None and number > last:
+            self._log.dropped += number - last - 1
         if last is None or self._playback is None:
             return number
         if number <= last:  # the recording began again
             self._offset += last
         return number + self._offset
 
-    def _captured(self, colour: Any, wall: float, received: float) -> float:
+    def _captured(self, colour: Any, wall: float, received: float) -> tuple[float, Stamp]:
+        """When a frame was exposed, s on CLOCK_MONOTONIC, and what that rests on."""
         domains = self._rs.timestamp_domain
-        comparable = colour.frame_timestamp_domain in (domains.global_time, domains.system_time)
-        if self._playback is not None or not comparable:
-            return received
+        stamps: dict[Any, Stamp] = {domains.global_time: "global_time", domains.system_time: "system_time"}
+        stamp = stamps.get(colour.frame_timestamp_domain)
+        if self._playback is not None or stamp is None:
+            return received, "arrival"
         captured = captured_at(float(colour.timestamp), wall, received)
         if captured is None:
-            self.odd_frames["untrusted_stamp"] += 1
-            return received
-        return captured
+            self._log.odd_frames["untrusted_stamp"] += 1
+            return received, "arrival"
+        return captured, stamp
+
+    def _check_light(self, light: FrameLight, received: float) -> None:
+        """Hold a frame against the site file. What the first frames after a start say is not yet believed."""
+        wrong = None if self._light is None else self._light.contradiction(light)
+        if wrong is None:
+            self._unlocked_since = self._trouble = None
+            return
+        self._log.odd_frames["unlocked"] += 1
+        if self._unlocked_since is None:
+            self._unlocked_since = received
+        lasted = received - self._unlocked_since >= LOCK_PATIENCE
+        text = f"{self.role}: {wrong}; close other programs that use the camera, then start again"
+        self._trouble = Trouble("unlocked", text) if lasted else None
 
     def _check_alive(self) -> None:
-        """Raise when the silence is final. A camera that is there but silent is left to the age checks."""
+        """See what a silence means. A camera that is there but silent is left to the age checks for a while.
+
+        Raises CameraError when there will be no frame any more.
+        """
         if self._playback is not None:
             if self._playback.current_status() == self._rs.playback_status.stopped:
                 raise CameraError(f"{self.role}: the recording {self.config.file} has ended")
             return
         now = self._clock()
-        if now - self._heard < PRESENCE_INTERVAL:
+        if now - self._looked < PRESENCE_INTERVAL:
             return
-        self._heard = now
-        if all(info.serial != self.config.serial for info in librealsense.list_devices()):
-            raise CameraError(
-                f"{self.role}: RealSense {self.config.serial} was unplugged or lost power; "
-                "check cable and hub, then start again"
-            )
+        self._looked = now
+        if not self._listed():
+            self._reconnect("was unplugged or lost power")
+        elif now - self._heard > SILENCE_LIMIT or not self._device.is_connected():
+            self._reconnect("fell silent")
+
+    def _reconnect(self, how: str) -> None:
+        """Look for the camera until it is back, and start it. Raises CameraError after RECONNECT_LIMIT."""
+        what = f"RealSense {self.config.serial} {how}"
+        mend = "check cable and hub"
+        self._suspend(f"{what}; waiting for it to come back; {mend}")
+        self._close()
+        while not self._stopping.is_set():
+            if self._clock() - self._delivered > RECONNECT_LIMIT:
+                raise CameraError(
+                    f"{self.role}: {what} and gave no picture for {RECONNECT_LIMIT:g} s; {mend}, then start again"
+                )
+            try:
+                if self._listed():
+                    self._connect()
+                    self._log.reconnects += 1
+                    return
+            except CameraError as error:  # one that has just been plugged in may need another moment
+                self._close()
+                mend = str(error).removeprefix(f"{self.role}: ")
+                self._suspend(f"{what}; it is back, but: {mend}")
+            self._pause(RECONNECT_INTERVAL)
+
+    def _listed(self) -> bool:
+        return any(info.serial == self.config.serial for info in librealsense.list_devices())
 
 
 def captured_at(stamp_ms: float, wall: float, received: float) -> float | None:
@@ -209,22 +285,28 @@ def _check_recording(role: str, file: Path) -> None:
         raise CameraError(f"{role}: no recording {file}; correct `file`")
 
 
-def _check_connected(config: CameraConfig) -> None:
+def _connected(config: CameraConfig) -> librealsense.DeviceInfo:
+    """The device that a configuration names. Raises CameraError: absent, not the only one, or at USB 2."""
     connected = librealsense.list_devices()
-    found = next((info for info in connected if info.serial == config.serial), None)
-    if found is None:
+    found = [info for info in connected if info.serial == config.serial]
+    if not found:
         listed = ", ".join(str(info) for info in connected) or "none"
         raise CameraError(
             f"{config.role}: no RealSense with serial {config.serial}; connected: {listed}; "
             "correct `serial` or check the cable"
         )
-    if found.usb.startswith("2"):
-        _log.warning(
-            "%s: RealSense %s runs at USB %s, too slow for three cameras; use a USB 3 port and cable",
-            config.role,
-            found.serial,
-            found.usb,
+    if len(found) > 1:
+        ports = ", ".join(info.port for info in found)
+        raise CameraError(
+            f"{config.role}: {len(found)} RealSense report the serial {config.serial} (ports {ports}); "
+            "unplug all but one"
         )
+    if found[0].usb.startswith("2") and not config.allow_usb2:
+        raise CameraError(
+            f"{config.role}: RealSense {config.serial} runs at USB {found[0].usb}, too slow for three cameras; use a "
+            "USB 3 port and cable and plug it in quickly, or set `allow_usb2: true`"
+        )
+    return found[0]
 
 
 def _refused(config: CameraConfig, error: RuntimeError) -> CameraError:
@@ -250,21 +332,12 @@ def _refused(config: CameraConfig, error: RuntimeError) -> CameraError:
 def _offered(config: CameraConfig) -> str:
     """The RGB8 colour streams that the camera or recording does have, such as `640x480@30/60`."""
     rs = librealsense.load()
-    rates: defaultdict[str, set[int]] = defaultdict(set)
     request = rs.config()
     if config.file is not None:
         request.enable_device_from_file(str(config.file), False)
     else:
         request.enable_device(config.serial)
     try:
-        device = request.resolve(rs.pipeline(librealsense.context())).get_device()
-        for profile in (p for sensor in device.query_sensors() for p in sensor.get_stream_profiles()):
-            if profile.stream_type() == rs.stream.color and profile.format() == rs.format.rgb8:
-                video = profile.as_video_stream_profile()
-                rates[f"{video.width()}x{video.height()}"].add(profile.fps())
+        return librealsense.colour_streams(request.resolve(rs.pipeline(librealsense.context())).get_device())
     except RuntimeError as error:
         return f"nothing that can be listed ({' '.join(str(error).split())})"
-    return (
-        ", ".join(f"{size}@{'/'.join(map(str, sorted(fps)))}" for size, fps in sorted(rates.items()))
-        or "none"
-    )

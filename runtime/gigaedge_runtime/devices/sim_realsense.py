@@ -25,8 +25,27 @@ SCENE_FRAMES: Final = 16
 """Pictures rendered per camera; the scene moves in a circle and starts again."""
 
 
+_RANGES: Final = {
+    "exposure": (1, 10_000, 1, 156),
+    "gain": (0, 128, 1, 64),
+    "white_balance": (2800, 6500, 10, 4600),
+    "enable_auto_exposure": (0, 1, 1, 1),
+    "enable_auto_white_balance": (0, 1, 1, 1),
+    "auto_exposure_priority": (0, 1, 1, 0),
+    "global_time_enabled": (0, 1, 1, 1),
+}
+"""Options of the colour sensor: lowest, highest, step, default; exposure in 100 us, white balance in K."""
+
+AUTOMATIC: Final = {"exposure": 83, "gain": 32, "white_balance": 5200}
+"""What the simulated automatics settle on, at once."""
+
+
 class SoftwareCamera:
-    """One `pyrealsense2.software_device` with a colour sensor; `push` is its shutter."""
+    """One `pyrealsense2.software_device` with a colour sensor; `push` is its shutter.
+
+    Exposure, gain and white balance can be set as in a D435 and are in the metadata of every frame. They change no
+    pixel: that is up to whoever makes the picture (`light`).
+    """
 
     def __init__(
         self,
@@ -36,6 +55,8 @@ class SoftwareCamera:
         fps: int,
         *,
         usb: str = "3.2",
+        firmware: str = "5.16.0.1",
+        sensor: str = "RGB Camera",
         lens: Lens | None = None,
     ) -> None:
         """A device that is in no context yet; sizes in px, `fps` in Hz; `lens` is what it says of its own."""
@@ -45,7 +66,14 @@ class SoftwareCamera:
         self.device.register_info(rs.camera_info.__members__["name"], "gigaedge simulated camera")
         self.device.register_info(rs.camera_info.serial_number, serial)
         self.device.register_info(rs.camera_info.usb_type_descriptor, usb)
-        self._sensor = self.device.add_sensor("RGB Camera")
+        self.device.register_info(rs.camera_info.firmware_version, firmware)
+        self._sensor = self.device.add_sensor(sensor)
+        for name, (low, high, step, default) in _RANGES.items():
+            bounds = rs.option_range()
+            bounds.min, bounds.max, bounds.step, bounds.default = low, high, step, default
+            self._sensor.add_option(rs.option.__members__[name], bounds, True)
+        self.runaway = False
+        """Fault: the automatics work although they are switched off."""
         intrinsics = rs.intrinsics()
         intrinsics.width, intrinsics.height = width, height
         # Without a lens, about the D435's field of view.
@@ -61,8 +89,34 @@ class SoftwareCamera:
         stream.intrinsics = intrinsics
         self._profile = self._sensor.add_video_stream(stream, True).as_video_stream_profile()
 
+    def option(self, name: str) -> float:
+        """What an option was set to, in the library's unit."""
+        return float(self._sensor.get_option(self._rs.option.__members__[name]))
+
+    def set_option(self, name: str, value: float) -> None:
+        """Set an option, as another program would."""
+        self._sensor.set_option(self._rs.option.__members__[name], value)
+
+    def light(self) -> dict[str, float]:
+        """`exposure` (100 us), `gain` and `white_balance` (K) that the next picture has."""
+        switches = dict.fromkeys(("exposure", "gain"), "enable_auto_exposure")
+        switches["white_balance"] = "enable_auto_white_balance"
+        return {
+            name: AUTOMATIC[name] if self.runaway or self.option(switch) else self.option(name)
+            for name, switch in switches.items()
+        }
+
     def push(self, image: NDArray[np.uint8], number: int, stamp: float, domain: str = "global_time") -> None:
         """Deliver an RGB picture of shape (height, width, 3), stamped `stamp` s since 1970."""
+        fields, light = self._rs.frame_metadata_value, self.light()
+        automatic = self.runaway or self.option("enable_auto_exposure") > 0
+        for key, value in (
+            (fields.actual_exposure, light["exposure"]),
+            (fields.gain_level, light["gain"]),
+            (fields.manual_white_balance, light["white_balance"]),
+            (fields.auto_exposure, automatic),
+        ):
+            self._sensor.set_metadata(key, int(value))
         # Always a new one: the library owns the frame, and frees its pixels, once it was delivered.
         frame = self._rs.software_video_frame()
         frame.pixels, frame.stride, frame.bpp = image, image.shape[1] * 3, 3
@@ -76,10 +130,11 @@ class SimulatedRealSense:
 
     They are found by serial number and opened by `RealSenseCamera` as real ones are: `configs` are the
     configurations to open. Each delivers what it sees of the synthetic `cell`, or else a moving, deterministic scene
-    of its own, at its rate, with global_time stamps. Stalls, wrong clocks, disorder and wrong exposure can be injected.
+    of its own, at its rate, with global_time stamps. Stalls, a pulled cable, wrong clocks, disorder, wrong exposure
+    and an auto exposure that comes back can be injected.
 
     Not simulated: USB bandwidth and power, transport delay (a frame arrives within about a millisecond of its
-    stamp), unplugging while a stream runs, options of the sensor, depth, optics, hardware sync, noise.
+    stamp), depth, optics, hardware sync, noise; exposure and white balance are options that change no pixel.
     """
 
     def __init__(self, configs: Sequence[CameraConfig], cell: SimulatedCell | None = None) -> None:
@@ -88,9 +143,7 @@ class SimulatedRealSense:
         Raises ConfigError: a stream that a camera's lens in the cell is not for.
         """
         self.configs = tuple(
-            config.model_copy(
-                update={"driver": "realsense", "file": None, "serial": config.serial or f"sim-{config.role}"}
-            )
+            config.model_copy(update={"driver": "realsense", "file": None, "serial": config.device})
             for config in configs
         )
         self._cell = cell
@@ -131,6 +184,7 @@ class SimulatedRealSense:
             if unit.thread is not None:
                 unit.thread.join()
             unit.thread = unit.camera = unit.handle = None
+            librealsense.pull(str(unit.config.serial), False)
         if self._cell is not None:
             self._cell.stop()
 
@@ -146,6 +200,15 @@ class SimulatedRealSense:
     def stall(self, role: CameraRole, stalled: bool = True) -> None:
         """Fault: the camera stays connected and delivers nothing, until called with False."""
         self._units[role].stalled = stalled
+
+    def unplug(self, role: CameraRole, unplugged: bool = True) -> None:
+        """Fault: the cable is pulled; called with False, it is plugged in again."""
+        librealsense.pull(str(self._units[role].config.serial), unplugged)
+        self.stall(role, unplugged)
+
+    def run_away(self, role: CameraRole, runaway: bool = True) -> None:
+        """Fault: exposure and white balance are automatic again, whatever was set."""
+        self._units[role].runaway = runaway
 
     def shift_clock(self, role: CameraRole, seconds: float) -> None:
         """Fault: stamp this camera's frames `seconds` later than they are (earlier when negative)."""
@@ -178,6 +241,7 @@ class SimulatedRealSense:
             if unit.level is not None:
                 image = np.full_like(image, unit.level)
             shot = _Shot(image, number, stamp + unit.clock_shift)
+            camera.runaway = unit.runaway
             for due in unit.deliver(shot):
                 camera.push(due.image, due.number, due.stamp)
 
@@ -203,6 +267,7 @@ class _Unit:
     handle: Any = None
     thread: threading.Thread | None = None
     stalled: bool = False
+    runaway: bool = False
     frozen: bool = False
     disordered: bool = False
     level: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from gigaedge.errors import CameraError
 from gigaedge.site import CameraConfig
-from gigaedge_runtime.devices import Frame
+from gigaedge_runtime.devices import Frame, Trouble
+from gigaedge_runtime.devices.health import HealthLog
+from gigaedge_runtime.report import CameraHealth
 
 MAX_WAIT: Final = 0.1
 """s; the longest a driver may block in one read, and so about the longest that `stop` takes."""
@@ -21,20 +23,34 @@ MAX_WAIT: Final = 0.1
 class ThreadedCamera(ABC):
     """A `Camera` whose driver can open, read one frame and close.
 
-    `_open` and `_close` run in the thread that starts and stops, never while the reader runs.
+    `_open` and `_close` run in the thread that starts and stops, never while the reader runs; or in the reader.
     """
 
     def __init__(self, config: CameraConfig) -> None:
         """Opens nothing yet."""
         self.config = config
         self.role = config.role
-        self.odd_frames: Counter[str] = Counter()
-        """Frames that were not used, or whose stamp was not believed, by what was wrong with them."""
+        self._log = HealthLog(self.role, self.config.driver)
         self._newest: Frame | None = None
+        self._trouble: Trouble | None = None
         self._lost: CameraError | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._lifecycle = threading.Lock()
+
+    @property
+    def odd_frames(self) -> Mapping[str, int]:
+        """Frames that were not used, or not as they say, by what was wrong with them."""
+        return self._log.odd_frames
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why its pictures must not be used now; None: they may. Any thread may ask."""
+        return self._trouble
+
+    def health(self) -> CameraHealth:
+        """How it has done since `start`."""
+        return self._log.snapshot()
 
     def start(self) -> None:
         """Open the device and begin to capture; a camera that was lost may be started again.
@@ -44,7 +60,8 @@ class ThreadedCamera(ABC):
         self.stop()
         with self._lifecycle:
             self._stopping.clear()
-            self._newest, self._lost = None, None
+            self._newest, self._lost, self._trouble = None, None, None
+            self._log = HealthLog(self.role, self.config.driver)
             try:
                 self._open()
             except BaseException:
@@ -54,7 +71,7 @@ class ThreadedCamera(ABC):
             self._thread.start()
 
     def latest(self) -> Frame | None:
-        """The newest frame, or None before the first one and after `stop`; any thread may ask.
+        """The newest frame, or None before the first one, while it is gone and after `stop`; any thread may ask.
 
         Raises CameraError when the stream was lost: the camera is gone or the recording has ended.
         """
@@ -78,12 +95,18 @@ class ThreadedCamera(ABC):
             while not self._stopping.is_set():
                 frame = self._read()
                 if frame is not None:
+                    self._log.took(frame)
                     self._newest = frame
         except CameraError as error:
             self._lost = error
         finally:
             if self._lost is None and not self._stopping.is_set():
                 self._lost = CameraError(f"{self.role}: its reader broke off; see the traceback, start again")
+
+    def _suspend(self, text: str) -> None:
+        """The camera is gone: no picture of it is shown until there is one that was taken afterwards."""
+        self._trouble = Trouble("lost", f"{self.role}: {text}")
+        self._newest = None
 
     def _pause(self, seconds: float) -> None:
         """Sleep, but wake as soon as `stop` is called."""
