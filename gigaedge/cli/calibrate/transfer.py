@@ -227,7 +227,7 @@ def _with_lens(before: Calibration, config: CameraConfig, lens: IntrinsicsInfo, 
 
     camera = before.camera(config.role) or CameraCalibration(
         role=config.role,
-        serial=config.serial or f"sim-{config.role}",
+        serial=config.device or f"{config.driver}-{config.role}",
         stream=StreamInfo(width=config.width, height=config.height, fps=config.fps, flip=config.flip),
     )
     if lens.source == "factory":
