@@ -476,7 +476,8 @@ def test_other_changes_are_named() -> None:
     assert said["cam_high factory lens"] == ("there", "none", "")
     assert said["cam_left_wrist camera"] == ("there", "none", "")
     assert said["arms right base in left base"] == ("there", "none", "")
-    assert "board description" in said
+    board = "9x7, square 27 mm (measured), marker 20 mm, DICT_5X5_100"
+    assert said["board description"] == (board, "none", "")
 
 
 def test_import_wants_a_file_or_a_camera(site: Path) -> None:
