@@ -33,7 +33,7 @@ from gigaedge_calibration.gripper import GripperOffset, gripper_offset
 from gigaedge_calibration.lens_uncertainty import lens_of
 from gigaedge_calibration.live import LiveCell
 from gigaedge_calibration.sighting import FEWEST, Sighting, sight
-from gigaedge_calibration.witness_model import Evidence, Wrist, WristLook, fit
+from gigaedge_calibration.witness_model import Evidence, Wrist, WristLook, joint_sigmas
 
 Array = NDArray[np.float64]
 
@@ -196,32 +196,30 @@ def choose_looks(
 ) -> list[int]:
     """Which of some joint angles, rad, (m, 6), tell most of every joint: numbers of `count` of them, best first.
 
-    One after the other is chosen that lowers the worst joint's standard deviation most, as the same evidence in a
-    quiet cell would have it. `noise`: of a corner, px, and of a joint, rad. Raises CalibrationError: too few poses.
+    One after the other is chosen that lowers the worst joint's standard deviation most, all six being unknown.
+    `noise`: of a corner, px, and of a joint, rad. Raises CalibrationError: too few poses.
     """
-    if len(poses_to_go) < count:
-        raise CalibrationError(
-            f"{len(poses_to_go)} poses show the board, {count} looks are wanted; ask for fewer"
-        )
     points = object_points(board)
-    sights = []
-    for joints in poses_to_go:
-        camera = link6_pose(joints + wrist.zero_offsets, wrist.dh_is_offset) @ wrist.transform
-        pose = poses.inverse(camera) @ t_base_board
-        pixels = wrist.lens.project(poses.apply(pose, points))
-        sights.append(WristLook(joints, sight(wrist.lens, points, pixels, noise[0], pose)))
+    cameras = link6_pose(poses_to_go + wrist.zero_offsets, wrist.dh_is_offset) @ wrist.transform
+    boards = poses.inverse(cameras) @ t_base_board
+    pixels = wrist.lens.project(poses.apply(boards, points))
+    seen = np.flatnonzero(np.all(np.isfinite(pixels), axis=(-1, -2)))
+    if len(seen) < count:
+        raise CalibrationError(f"{len(seen)} poses show the board, {count} looks are wanted; ask for fewer")
+    sights = [
+        WristLook(poses_to_go[each], sight(wrist.lens, points, pixels[each], noise[0], boards[each]))
+        for each in seen
+    ]
 
     def worst(chosen: list[int]) -> float:
         looks = tuple(sights[each] for each in chosen)
-        evidence = Evidence(wrist, noise[1], looks, looks)
-        joints = [fit(evidence, f"joint {joint}") for joint in range(1, JOINTS + 1)]  # type: ignore[arg-type]
-        return max(float(each.covariance[0, 0]) for each in joints)
+        return float(joint_sigmas(Evidence(wrist, noise[1], looks, looks)).max())
 
     chosen: list[int] = []
     for _ in range(count):
         left = [each for each in range(len(sights)) if each not in chosen]
         chosen.append(min(left, key=lambda each: worst([*chosen, each])))
-    return chosen
+    return [int(seen[each]) for each in chosen]
 
 
 def take_look(

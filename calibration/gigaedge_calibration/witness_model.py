@@ -130,6 +130,17 @@ def fit(evidence: Evidence, supposition: Supposition) -> Fit:
     )
 
 
+def joint_sigmas(evidence: Evidence) -> Array:
+    """Standard deviation of every joint's shift, rad, shape (6,), were all six unknown at once: how well the looks
+    tell one from another. Of evidence in which nothing moved.
+    """
+    _, jacobian = _system(evidence, _start(evidence, "nothing"))
+    joints = [each for each in SUPPOSITIONS if each.startswith("joint")]
+    columns = [_system(evidence, _start(evidence, each))[1][:, -1] for each in joints]
+    whole = np.column_stack([jacobian, *columns])
+    return np.asarray(np.sqrt(np.diag(np.linalg.inv(whole.T @ whole))[-len(joints) :]))
+
+
 @dataclass(frozen=True)
 class _Unknown:
     """Values of everything that is fitted; `after` is the moved thing's own copy."""

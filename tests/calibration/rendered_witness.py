@@ -96,7 +96,9 @@ def _camera(truth: World, role: CameraRole) -> CameraCalibration:
             translation=tuple(mount[:3, 3].tolist()),
             covariance=tuple(tuple(row) for row in np.diag(variances).tolist()),
         ),
-        board=_transform("left_base", poses.inverse(base) @ renderer.board_pose(STATE)),
+        board=_transform(
+            "left_base", poses.inverse(base) @ renderer.camera_pose(STATE) @ renderer.board_pose(STATE)
+        ),
         zero_offsets=tuple(zeros.tolist()),
         zero_sigmas=(0.0,) * 6,
         sigma_px=0.2,
