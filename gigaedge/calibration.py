@@ -8,7 +8,8 @@ refused (`gigaedge.plausible`). SI units: m, rad, s; px where a name says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -383,36 +384,38 @@ def amend(file: Path, change: Callable[[Calibration], Calibration]) -> Calibrati
     Raises CalibrationError as `load_calibration` does, when what `change` made is not a possible calibration, and when
     the disk takes no more.
     """
+    with ExitStack() as held:
+        with _writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(file.parent))
+        now = datetime.now(timezone.utc).replace(microsecond=0)
+        exists = file.exists()
+        previous = sha256(file) if exists else None
+        after = change(load_calibration(file) if exists else Calibration(created=now))
+        versions = after.versions | installed_versions(PACKAGES)
+        after = after.model_copy(update={"created": now, "previous": previous, "versions": versions})
+        try:
+            # A copy with updates is not checked by pydantic: what could not be read back must not be written.
+            after = Calibration.model_validate_json(after.model_dump_json(by_alias=True))
+        except ValidationError as error:
+            raise CalibrationError(f"{file}: not written: {first_problem(error, Calibration)}") from error
+        with _writing(file):
+            if previous is not None and not (kept := kept_file(file, previous)).exists():
+                with atomic_file(kept) as temporary:
+                    temporary.write_bytes(file.read_bytes())
+            write_document(file, after)
+    return after
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Turn a disk's error into one line."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with locked(file.parent):
-            return _amend(file, change)
+        yield
     except OSError as error:
         raise CalibrationError(
             f"{file}: cannot be written ({error.strerror}); it is as it was; make room, or see to its folder"
         ) from error
-
-
-def _amend(file: Path, change: Callable[[Calibration], Calibration]) -> Calibration:
-    now = datetime.now(timezone.utc).replace(microsecond=0)
-    previous: str | None = None
-    before = Calibration(created=now)
-    if file.exists():
-        before, previous = load_calibration(file), sha256(file)
-        kept = kept_file(file, previous)
-        if not kept.exists():
-            with atomic_file(kept) as temporary:
-                temporary.write_bytes(file.read_bytes())
-    after = change(before)
-    versions = after.versions | installed_versions(PACKAGES)
-    after = after.model_copy(update={"created": now, "previous": previous, "versions": versions})
-    try:
-        # A copy with updates is not checked by pydantic: what could not be read back must not be written.
-        after = Calibration.model_validate_json(after.model_dump_json(by_alias=True))
-    except ValidationError as error:
-        raise CalibrationError(f"{file}: not written: {first_problem(error, Calibration)}") from error
-    write_document(file, after)
-    return after
 
 
 def kept_file(file: Path, checksum: str) -> Path:

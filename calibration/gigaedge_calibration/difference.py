@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge import poses
-from gigaedge.calibration import Calibration, CameraCalibration, IntrinsicsInfo, MountInfo, TransformInfo
+from gigaedge.calibration import (
+    BoardInfo,
+    Calibration,
+    CameraCalibration,
+    IntrinsicsInfo,
+    MountInfo,
+    TransformInfo,
+)
 from gigaedge.robot import CAMERA_ROLES, JOINTS
 from gigaedge_calibration.cv_compat import projection_jacobian
 from gigaedge_calibration.lens_uncertainty import lens_of
@@ -46,7 +53,7 @@ def compare(before: Calibration, after: Calibration) -> list[Change]:
     changes: list[Change] = []
     for role in CAMERA_ROLES:
         changes += _camera(role, before.camera(role), after.camera(role))
-    changes += _words("board", "description", before.board, after.board)
+    changes += _words("board", "description", _board(before.board), _board(after.board))
     changes += _transform("arms", "right base in left base", before.bases, after.bases)
     changes += _words("witness", "stored looks", _looks(before), _looks(after))
     return changes
@@ -213,6 +220,17 @@ def _there(value: object | None) -> str:
 def _stream(camera: CameraCalibration) -> str:
     stream = camera.stream
     return f"{stream.width}x{stream.height} at {stream.fps}/s, flip {stream.flip}"
+
+
+def _board(board: BoardInfo | None) -> str:
+    if board is None:
+        return "none"
+    measured = "unmeasured" if board.measured is None else "measured"
+    legacy = ", legacy" if board.legacy else ""
+    return (
+        f"{board.columns}x{board.rows}, square {1e3 * board.square:g} mm ({measured}), marker "
+        f"{1e3 * board.marker:g} mm, {board.dictionary}{legacy}"
+    )
 
 
 def _looks(calibration: Calibration) -> str:

@@ -21,7 +21,7 @@ from gigaedge.calibration import (
 )
 from gigaedge.calibration_chain import Chain, KeptCapture
 from gigaedge.pages import banner, bullets, figure, page, paragraph, section, table
-from gigaedge.robot import JOINTS, CameraRole
+from gigaedge.robot import CAMERA_ROLES, JOINTS, CameraRole
 from gigaedge.tiles import Layout
 from gigaedge_calibration.figures import sigma_figure
 from gigaedge_calibration.file_verdicts import summary
@@ -74,13 +74,14 @@ def render(
     """The whole page; `views_missing` says why there are no `views`."""
     verdict, counts = summary(judgements)
     head = chain.links[0]
+    cameras = sorted(calibration.cameras, key=lambda camera: CAMERA_ROLES.index(camera.role))
     text = f"{counts}. {head.file.name} of {calibration.created:%Y-%m-%d %H:%M} UTC, SHA-256 {head.sha256[:16]}..."
     parts = [
         banner(verdict.name, GRADES[verdict], text),
         section("Verdicts", *verdict_tables(judgements)),
         section("What this does not prove", bullets(NOT_PROVEN)),
         section("What the policy sees", _views(views, views_missing)),
-        *(section(camera.role, *_camera(camera)) for camera in calibration.cameras),
+        *(section(camera.role, *_camera(camera)) for camera in cameras),
         section("Mounts and joint zeros", *_mounts(calibration)),
         section("Time", _time(calibration)),
         section("Board and arms", _board(calibration)),

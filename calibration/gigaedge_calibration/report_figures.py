@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from gigaedge.calibration import Calibration
@@ -17,6 +18,9 @@ from gigaedge_calibration import acceptance
 
 SEEN, OUTERMOST, LIMIT = "#d9822b", "#3b82c4", "#e03131"
 COLOURS: Final = {"cam_high": "#3b82c4", "cam_left_wrist": "#d9822b", "cam_right_wrist": "#2f9e44"}
+
+_HALO: Final = (withStroke(linewidth=3.2, foreground="#ffffff"),)
+"""Lines are seen on any picture."""
 
 Picture = NDArray[np.uint8]
 
@@ -53,10 +57,12 @@ def _crops(axes: Any, image: Picture, role: CameraRole, composite: tuple[int, in
         axes.add_patch(
             Rectangle(
                 (place.cut[0] + shift_x, place.cut[1] + shift_y), place.width, place.height,
-                fill=False, ec=OUTERMOST, lw=1.6, ls="--",
+                fill=False, ec=OUTERMOST, lw=1.6, ls="--", path_effects=_HALO,
             )
         )  # fmt: skip
-    axes.add_patch(Rectangle(place.cut, place.width, place.height, fill=False, ec=SEEN, lw=1.6))
+    axes.add_patch(
+        Rectangle(place.cut, place.width, place.height, fill=False, ec=SEEN, lw=1.6, path_effects=_HALO)
+    )
     axes.set_xlim(-2, width + 2)
     axes.set_ylim(height + 2, -2)
     slack = f"training moved it by up to {max(x, y):g} px" if x or y else "no slack"

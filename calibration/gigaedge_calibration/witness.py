@@ -1,8 +1,8 @@
 """Who moved? Looks at a fixed board tell which joint, camera or board is not where it was, and by how much.
 
 Every supposition of `witness_model` is fitted and the one of least squared residuals plus penalty believed. The penalty
-is what noise alone gains by it: a supposition of one unknown takes 9 (three standard deviations, of six such joints)
-and of six unknowns 22, which together raise a false alarm in about one quiet check of fifty.
+is what noise alone hardly gains by it: 9 for one unknown, 22 for six. With three looks, the front view and the gripper
+7 of 200 quiet cells were suspected, and 1 of them warned about: what is found is below the limits mostly.
 
 Two pairs look the same to the wrist camera for ever: joint 1 and a board that was turned about the base's axis; joint 6
 and a camera that was turned about the flange. The front camera's view of the board tells the first pair apart, the
@@ -105,7 +105,9 @@ def judge(finding: Finding, side: Side) -> list[Judgement]:
     for row in _rows(best, side):
         limit = row.limit
         verdict = limit.judge(abs(row.value)) if limit is not None and row.value is not None else Verdict.WARN
-        if not finding.certain or best.supposition == "board":
+        # A turn that looks like a shift, and vice versa, makes neither certain.
+        sure = finding.certain and abs(row.value or 0.0) >= _CERTAIN * (row.sigma or 0.0)
+        if not sure or best.supposition == "board":
             verdict = min(verdict, Verdict.WARN)
         check = row.check if finding.named else f"{row.check}, or another"
         rows.append(Judgement(check, row.subject, verdict, row.value, row.sigma, limit, cause, mend))

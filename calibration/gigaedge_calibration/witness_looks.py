@@ -33,7 +33,7 @@ from gigaedge_calibration.gripper import GripperOffset, gripper_offset
 from gigaedge_calibration.lens_uncertainty import lens_of
 from gigaedge_calibration.live import LiveCell
 from gigaedge_calibration.sighting import FEWEST, Sighting, sight
-from gigaedge_calibration.witness_model import Evidence, Wrist, WristLook, fit
+from gigaedge_calibration.witness_model import Evidence, Wrist, WristLook, joint_sigmas
 
 Array = NDArray[np.float64]
 
@@ -45,6 +45,8 @@ _LEAST_PX: Final = 0.1
 """px; no corner is seen better, whatever the hand-eye's residuals say."""
 _LEAST_JOINT: Final = float(np.radians(0.02))
 """rad."""
+_GRIPPER_FLOOR: Final = np.diag(np.square([0.1, 0.1, np.radians(0.1)]))
+"""px and rad; what another background costs, whatever the fit says: rms 0.05 to 0.1 px (S)."""
 _STILL: Final = float(np.radians(0.2))
 """rad/s; what a joint may move by while the picture is taken."""
 _STILL_FOR: Final = 0.4
@@ -61,13 +63,18 @@ def wrist_role(side: Side) -> CameraRole:
 def wrist_of(calibration: Calibration, side: Side) -> Wrist:
     """An arm's camera as it was calibrated. Raises CalibrationError: lens or mount is missing, naming the command."""
     role = wrist_role(side)
-    _, intrinsics, mount = _calibrated(calibration, role)
+    known, intrinsics, mount = _calibrated(calibration, role)
     placed = mount.transform
     if placed.parent != f"{side}_link6":
         raise CalibrationError(f"{role}: its mount is relative to {placed.parent}, expected {side}_link6")
     covariance = _UNKNOWN_MOUNT if placed.covariance is None else np.array(placed.covariance)
     return Wrist(
-        placed.matrix, covariance, np.array(mount.zero_offsets), mount.dh_is_offset, lens_of(intrinsics)
+        placed.matrix,
+        covariance,
+        np.array(mount.zero_offsets),
+        mount.dh_is_offset,
+        lens_of(intrinsics),
+        _gripper_middle(known),
     )
 
 
@@ -189,32 +196,30 @@ def choose_looks(
 ) -> list[int]:
     """Which of some joint angles, rad, (m, 6), tell most of every joint: numbers of `count` of them, best first.
 
-    One after the other is chosen that lowers the worst joint's standard deviation most, as the same evidence in a
-    quiet cell would have it. `noise`: of a corner, px, and of a joint, rad. Raises CalibrationError: too few poses.
+    One after the other is chosen that lowers the worst joint's standard deviation most, all six being unknown.
+    `noise`: of a corner, px, and of a joint, rad. Raises CalibrationError: too few poses.
     """
-    if len(poses_to_go) < count:
-        raise CalibrationError(
-            f"{len(poses_to_go)} poses show the board, {count} looks are wanted; ask for fewer"
-        )
     points = object_points(board)
-    sights = []
-    for joints in poses_to_go:
-        camera = link6_pose(joints + wrist.zero_offsets, wrist.dh_is_offset) @ wrist.transform
-        pose = poses.inverse(camera) @ t_base_board
-        pixels = wrist.lens.project(poses.apply(pose, points))
-        sights.append(WristLook(joints, sight(wrist.lens, points, pixels, noise[0], pose)))
+    cameras = link6_pose(poses_to_go + wrist.zero_offsets, wrist.dh_is_offset) @ wrist.transform
+    boards = poses.inverse(cameras) @ t_base_board
+    pixels = wrist.lens.project(poses.apply(boards, points))
+    seen = np.flatnonzero(np.all(np.isfinite(pixels), axis=(-1, -2)))
+    if len(seen) < count:
+        raise CalibrationError(f"{len(seen)} poses show the board, {count} looks are wanted; ask for fewer")
+    sights = [
+        WristLook(poses_to_go[each], sight(wrist.lens, points, pixels[each], noise[0], boards[each]))
+        for each in seen
+    ]
 
     def worst(chosen: list[int]) -> float:
         looks = tuple(sights[each] for each in chosen)
-        evidence = Evidence(wrist, noise[1], looks, looks)
-        joints = [fit(evidence, f"joint {joint}") for joint in range(1, JOINTS + 1)]  # type: ignore[arg-type]
-        return max(float(each.covariance[0, 0]) for each in joints)
+        return float(joint_sigmas(Evidence(wrist, noise[1], looks, looks)).max())
 
     chosen: list[int] = []
     for _ in range(count):
         left = [each for each in range(len(sights)) if each not in chosen]
         chosen.append(min(left, key=lambda each: worst([*chosen, each])))
-    return chosen
+    return [int(seen[each]) for each in chosen]
 
 
 def take_look(
@@ -263,7 +268,7 @@ def _calibrated(
     calibration: Calibration, role: CameraRole
 ) -> tuple[CameraCalibration, IntrinsicsInfo, MountInfo]:
     known = calibration.camera(role)
-    lens = known and (known.intrinsics or known.factory)
+    lens = None if known is None else known.intrinsics or known.factory
     if known is None or lens is None:
         raise CalibrationError(
             f"{role}: its lens is not known; run `gigaedge calibrate intrinsics SITE --role {role}`"
@@ -294,13 +299,27 @@ def _fronts(
 ) -> tuple[Sighting, ...]:
     """The front camera's sightings then and now, or none."""
     known, now = calibration.camera(FRONT), best_front(after, board)
-    lens_info = known and (known.intrinsics or known.factory)
+    lens_info = None if known is None else known.intrinsics or known.factory
     if known is None or lens_info is None or not info.front or now is None:
         return ()
     sigma = max(info.sigma_px, known.mount.sigma_px if known.mount else 0.0)
     lens = lens_of(lens_info)
     before = _sighting(info.front[0], board, lens, sigma, None)
     return before, _sighting(now, board, lens, sigma, before.pose)
+
+
+def _gripper_middle(known: CameraCalibration) -> tuple[float, float] | None:
+    """Of its region, px in the picture as the camera delivers it."""
+    if known.view is None or known.view.gripper is None:
+        return None
+    left, top, right, bottom = known.view.gripper
+    u, v = (left + right - 1) / 2, (top + bottom - 1) / 2
+    stream = known.stream
+    if stream.flip in ("horizontal", "both"):
+        u = stream.width - 1 - u
+    if stream.flip in ("vertical", "both"):
+        v = stream.height - 1 - v
+    return u, v
 
 
 def _gripper(known: CameraCalibration, then: Capture, now: Capture, notes: list[str]) -> GripperOffset | None:
@@ -330,6 +349,6 @@ def _gripper(known: CameraCalibration, then: Capture, now: Capture, notes: list[
     return GripperOffset(
         signs[:2] * offset.shift,
         float(signs[2] * offset.roll),
-        np.diag(signs) @ offset.covariance @ np.diag(signs),
+        np.diag(signs) @ offset.covariance @ np.diag(signs) + _GRIPPER_FLOOR,
         offset.support,
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gigaedge import poses
 from gigaedge.errors import CalibrationError
-from gigaedge.kinematics import FINGERTIP, DhIsOffset, link6_motion
+from gigaedge.kinematics import DhIsOffset, link6_motion
 from gigaedge.lens import Lens
 from gigaedge_calibration.gripper import GripperOffset
 from gigaedge_calibration.sighting import Sighting
@@ -31,6 +31,8 @@ Supposition = Literal[
 SUPPOSITIONS: Final[tuple[Supposition, ...]] = get_args(Supposition)
 
 _ROUNDS: Final = 10
+_NEAREST, _FARTHEST = 0.03, 0.5
+"""m from a wrist camera to its gripper."""
 _STEP: Final = 1e-6
 """Of central differences, rad and m."""
 
@@ -58,6 +60,8 @@ class Wrist:
     """Added to reported joints, rad, shape (6,)."""
     dh_is_offset: DhIsOffset
     lens: Lens
+    gripper: tuple[float, float] | None = None
+    """Middle of the region of its picture that shows the gripper, px; needed where `WristLook.gripper` is used."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,17 @@ def fit(evidence: Evidence, supposition: Supposition) -> Fit:
         float(residual @ residual),
         len(residual) - sum(widths.values()),
     )
+
+
+def joint_sigmas(evidence: Evidence) -> Array:
+    """Standard deviation of every joint's shift, rad, shape (6,), were all six unknown at once: how well the looks
+    tell one from another. Of evidence in which nothing moved.
+    """
+    _, jacobian = _system(evidence, _start(evidence, "nothing"))
+    joints = [each for each in SUPPOSITIONS if each.startswith("joint")]
+    columns = [_system(evidence, _start(evidence, each))[1][:, -1] for each in joints]
+    whole = np.column_stack([jacobian, *columns])
+    return np.asarray(np.sqrt(np.diag(np.linalg.inv(whole.T @ whole))[-len(joints) :]))
 
 
 @dataclass(frozen=True)
@@ -230,7 +245,7 @@ def _parts(evidence: Evidence, at: _Unknown) -> Iterator[tuple[Array, Array, dic
     for look in evidence.after:
         yield _look(evidence, at, look, after=True)
         if look.gripper is not None:
-            yield _gripper(wrist.lens, at, look.gripper)
+            yield _gripper(wrist, at, look.gripper)
     if at.front is not None:
         for after, seen in ((False, evidence.front_before), (True, evidence.front_after)):
             if seen is not None:
@@ -276,35 +291,45 @@ def _front(at: _Unknown, sighting: Sighting, *, after: bool) -> tuple[Array, Arr
     return poses.difference(sighting.pose, seen), sighting.covariance, by_block
 
 
-def _gripper(lens: Lens, at: _Unknown, seen: GripperOffset) -> tuple[Array, Array, dict[str, Array]]:
+def _gripper(wrist: Wrist, at: _Unknown, seen: GripperOffset) -> tuple[Array, Array, dict[str, Array]]:
     measured, covariance = np.array([*seen.shift, seen.roll]), seen.covariance
     if at.supposition != "wrist camera" or at.moved is None:
         return measured, covariance, {}
-    residual = measured - gripper_shift(lens, at.camera, at.moved)
+    lens, points = wrist.lens, gripper_points(wrist)
+    residual = measured - gripper_shift(lens, points, at.camera, at.moved)
     steps = np.concatenate([np.eye(6), -np.eye(6)]) * _STEP
-    now = gripper_shift(lens, at.camera, poses.moved(at.moved, steps))
-    then = gripper_shift(lens, poses.moved(at.camera, steps), at.moved)
+    now = gripper_shift(lens, points, at.camera, poses.moved(at.moved, steps))
+    then = gripper_shift(lens, points, poses.moved(at.camera, steps), at.moved)
     by_change, by_camera = ((side[:6] - side[6:]).T / (2 * _STEP) for side in (now, then))
     return residual, covariance, {"change": -by_change, "camera": -by_camera}
 
 
-_GRIPPER: Final = np.array(
-    [[0.03, 0, 0.12], [-0.03, 0, 0.12], [0, 0.03, 0.12], [0, -0.03, 0.12], [0, 0, FINGERTIP]]
-)
-"""Points about the fingers in link-6 coordinates, m: where the region of the picture that shows them is."""
+def gripper_points(wrist: Wrist) -> Array:
+    """What the gripper's region shows, in link-6 coordinates, m, shape (5, 3): its middle, and points about it.
+
+    At the depth where the line of sight passes nearest to the flange's axis, which the gripper is built around. Raises
+    CalibrationError: no region, or the camera, as calibrated, does not look there.
+    """
+    if wrist.gripper is None:
+        raise CalibrationError("witness: no gripper region; set one with `gigaedge calibrate views`")
+    around = np.array([[0, 0], [40, 0], [-40, 0], [0, 40], [0, -40]]) + wrist.gripper
+    rays = wrist.lens.rays(around)
+    origin, middle = wrist.transform[:2, 3], wrist.transform[:2, :3] @ rays[0]
+    depth = -float(origin @ middle) / max(float(middle @ middle), 1e-12)
+    if not _NEAREST <= depth <= _FARTHEST:
+        raise CalibrationError(
+            "witness: by its calibration the wrist camera does not see the gripper where its region is; calibrate "
+            "hand-eye again, or correct the region"
+        )
+    return poses.apply(wrist.transform, depth * rays)
 
 
-def gripper_shift(lens: Lens, before: NDArray[Any], after: NDArray[Any]) -> Array:
+def gripper_shift(lens: Lens, points: Array, before: NDArray[Any], after: NDArray[Any]) -> Array:
     """How the gripper moves in the picture, (..., 3): right and down, px, and roll, rad.
 
-    `before`, `after`: `T_link6_cam`, (..., 4, 4). The gripper itself stays on link 6. Raises CalibrationError where
-    the camera, as calibrated, does not look at it.
+    `points`: from `gripper_points`; `before`, `after`: `T_link6_cam`, (..., 4, 4). The gripper stays on link 6.
     """
-    was, now = (lens.project(poses.apply(poses.inverse(camera), _GRIPPER)) for camera in (before, after))
-    if not (np.all(np.isfinite(was)) and np.all(np.isfinite(now))):
-        raise CalibrationError(
-            "witness: by its calibration the wrist camera does not see the gripper; calibrate hand-eye again"
-        )
+    was, now = (lens.project(poses.apply(poses.inverse(camera), points)) for camera in (before, after))
     a, b = was - was.mean(axis=-2, keepdims=True), now - now.mean(axis=-2, keepdims=True)
     cross = np.sum(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], axis=-1)
     roll = np.arctan2(cross, np.sum(a * b, axis=(-1, -2)))

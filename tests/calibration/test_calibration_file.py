@@ -254,6 +254,13 @@ def test_nothing_is_half_written_when_the_disk_is_full(file: Path, monkeypatch: 
     assert not list(file.parent.glob(".*.tmp"))
 
 
+def test_what_the_change_itself_cannot_read_is_its_own_error(file: Path) -> None:
+    before = sorted(file.parent.iterdir())
+    with pytest.raises(FileNotFoundError, match="absent"):
+        amend(file, lambda old: old.model_copy(update={"previous": sha256(file.parent / "absent")}))
+    assert sorted(file.parent.iterdir()) == before
+
+
 def test_nothing_is_half_written_at_ctrl_c(file: Path) -> None:
     before = file.read_bytes()
     program = (

@@ -330,6 +330,18 @@ def test_the_factorys_lens_comes_from_the_camera(private_home: Path, site: Path)
     assert camera.intrinsics == example().cameras[0].intrinsics
 
 
+def test_a_simulated_camera_says_its_lens_too(private_home: Path, site: Path) -> None:
+    simulated = SITE.replace("driver: realsense", "driver: sim")
+    site.write_text(simulated.replace("driver: sim", "driver: video, file: a.mp4", 1))
+    call = ("calibrate", "import", site, "--format", "realsense", "--role")
+    fails("cam_high: plays a file; --format realsense needs a camera", *call, "cam_high")
+    succeeds(*call, "cam_left_wrist")
+    camera = load_calibration(site.parent / "cell.calibration.json").camera("cam_left_wrist")
+    assert camera is not None
+    assert camera.factory is not None
+    assert camera.factory.fx == 608.0
+
+
 def test_validate_follows_the_chain(site: Path) -> None:
     file = site.parent / "cell.calibration.json"
     for rate in (15, 60):
@@ -464,7 +476,8 @@ def test_other_changes_are_named() -> None:
     assert said["cam_high factory lens"] == ("there", "none", "")
     assert said["cam_left_wrist camera"] == ("there", "none", "")
     assert said["arms right base in left base"] == ("there", "none", "")
-    assert "board description" in said
+    board = "9x7, square 27 mm (measured), marker 20 mm, DICT_5X5_100"
+    assert said["board description"] == (board, "none", "")
 
 
 def test_import_wants_a_file_or_a_camera(site: Path) -> None:

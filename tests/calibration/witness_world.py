@@ -13,12 +13,14 @@ from gigaedge.kinematics import link6_pose
 from gigaedge.lens import Lens
 from gigaedge_calibration.gripper import GripperOffset
 from gigaedge_calibration.sighting import sight
-from gigaedge_calibration.witness_model import Evidence, Wrist, WristLook, gripper_shift
+from gigaedge_calibration.witness_model import Evidence, Wrist, WristLook, gripper_points, gripper_shift
 
 WRIST_LENS = Lens(640, 480, 435.0, 435.0, 322.0, 238.0, (-0.05, 0.06, 0.0, 0.0, -0.02))
 FRONT_LENS = Lens(640, 480, 612.3, 612.3, 319.0, 241.0, (0.12, -0.25, 0.0, 0.0, 0.10))
 POINTS = np.array([(0.027 * column, 0.027 * row, 0.0) for row in range(1, 7) for column in range(1, 9)])
 """Inner corners of a board of 9 x 7 squares of 27 mm."""
+GRIPPER = (427.0, 238.0)
+"""Where the fingers are in the wrist camera's picture, px."""
 SIGMA_PX, SIGMA_JOINT = 0.2, float(np.radians(0.05))
 LOOKS = np.radians(
     [
@@ -94,13 +96,14 @@ def evidence(
     noise = np.random.default_rng(seed)
     mount_sigma = np.array([*[np.radians(0.03)] * 3, *[2e-4] * 3])
     known = poses.moved(before.camera, mount_sigma * noise.standard_normal(6))
-    wrist = Wrist(known, np.diag(mount_sigma**2), np.zeros(6), 1, WRIST_LENS)
+    wrist = Wrist(known, np.diag(mount_sigma**2), np.zeros(6), 1, WRIST_LENS, GRIPPER)
+    fingers = gripper_points(replace(wrist, transform=before.camera))
 
     def later(joints: NDArray[Any]) -> WristLook:
         look = after.look(joints, noise)
         if not gripper:
             return look
-        shift = gripper_shift(WRIST_LENS, before.camera, after.camera)
+        shift = gripper_shift(WRIST_LENS, fingers, before.camera, after.camera)
         sigma = np.array([0.1, 0.1, ROLL])
         shift = shift + sigma * noise.standard_normal(3)
         return replace(look, gripper=GripperOffset(shift[:2], float(shift[2]), np.diag(sigma**2), 1.0))

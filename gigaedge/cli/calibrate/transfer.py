@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,7 +16,7 @@ from gigaedge.robot import CameraRole
 
 if TYPE_CHECKING:
     from gigaedge.calibration import Calibration, IntrinsicsInfo
-    from gigaedge.site import CameraConfig
+    from gigaedge.site import CameraConfig, Site
     from gigaedge_calibration.difference import Change
 
 SiteOrFile = Annotated[
@@ -190,7 +191,7 @@ def import_command(
             else f"--format {form} needs the file to import"
         )
     if file is None:
-        lens = _factory(config)
+        lens = _factory(loaded, config)
     else:
         with needs("robot"):
             from gigaedge_calibration.transfer import read_lens
@@ -204,20 +205,22 @@ def import_command(
         print_notices(["no uncertainty came with it; `gigaedge calibrate intrinsics` measures one"])
 
 
-def _factory(config: CameraConfig) -> IntrinsicsInfo:
-    """What the camera says of its own lens."""
-    if config.serial is None:
-        raise ConfigError(
-            f"{config.role}: the site names no serial number; --format realsense needs a camera"
-        )
+def _factory(site: Site, config: CameraConfig) -> IntrinsicsInfo:
+    """What the camera says of its own lens; a simulated one is brought up for that."""
+    if config.device is None:
+        raise ConfigError(f"{config.role}: plays a file; --format realsense needs a camera")
     with needs("robot"):
         from gigaedge.librealsense import factory_lens
         from gigaedge_calibration.lens_uncertainty import factory_info
-
-    lens = factory_lens(config.serial, config.width, config.height)
+        from gigaedge_runtime.cell import open_cell
+    simulated: AbstractContextManager[object] = nullcontext()
+    if config.driver == "sim":
+        simulated = open_cell(site, cameras=(config.role,), arms=())
+    with simulated:
+        lens = factory_lens(config.device, config.width, config.height)
     if lens is None:
         raise CameraError(
-            f"{config.role}: camera {config.serial} has no colour stream of {config.width}x{config.height}"
+            f"{config.role}: camera {config.device} has no colour stream of {config.width}x{config.height}"
         )
     return factory_info(lens)
 
@@ -227,7 +230,7 @@ def _with_lens(before: Calibration, config: CameraConfig, lens: IntrinsicsInfo, 
 
     camera = before.camera(config.role) or CameraCalibration(
         role=config.role,
-        serial=config.serial or f"sim-{config.role}",
+        serial=config.device or f"{config.driver}-{config.role}",
         stream=StreamInfo(width=config.width, height=config.height, fps=config.fps, flip=config.flip),
     )
     if lens.source == "factory":
