@@ -102,7 +102,7 @@ def _recorded(
     site: Site, sides: Sequence[Side], seconds: float, *, auto: bool, yes: bool, quiet: bool
 ) -> list[MotionRecord]:
     with needs("robot"):
-        from gigaedge.cli.calibrate.witness import ask_first
+        from gigaedge.cli.calibrate.witness import ask_first, press_enter
         from gigaedge_calibration.motion_record import record_motion, swing
         from gigaedge_runtime.cell import open_cell
 
@@ -114,12 +114,7 @@ def _recorded(
     with open_cell(site) as cell, progress(len(sides), quiet) as begin:
         for each in sides:
             if not auto and not yes:
-                typer.prompt(
-                    f"Press Enter, then swing the {each} wrist to and fro for {seconds:g} s",
-                    default="",
-                    show_default=False,
-                    err=True,
-                )
+                press_enter(f"Be ready to swing the {each} wrist to and fro for {seconds:g} s")
             begin(f"{each} arm")
             limits = site.limits.position_min, site.limits.position_max
             records.append(record_motion(cell, each, seconds, swing(cell, each, *limits) if auto else None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,6 +91,8 @@ def witness_command(
     info = store_looks(calibration, side, captures)
     comparison = compare_looks(calibration, info, captures, captures)
     finding, rows = _judged(comparison.evidence, side)
+    # Compared with themselves they show how well they tell, and no move.
+    rows = [replace(row, value=0.0) for row in rows]
     if source is None:
         save_captures(folder, captures, replace=True)
     amend(file, lambda known: _stored(known, info, file, folder))
@@ -223,15 +226,18 @@ def _captured(
             if joints is not None:
                 cell.move(side, joints[number])
             elif not yes:
-                typer.prompt(
-                    f"Look {number + 1} of {count}: guide the {side} arm until its camera sees the board, let it "
-                    "stand, and press Enter",
-                    default="",
-                    show_default=False,
-                    err=True,
+                press_enter(
+                    f"Look {number + 1} of {count}: guide the {side} arm until its camera sees the board, let it stand"
                 )
             captures += take_look(cell, side, flips)
     return captures
+
+
+def press_enter(text: str) -> None:
+    """Return when a person has done what `text` says. Raises InputError: nobody is there."""
+    if not sys.stdin.isatty():
+        raise InputError("nobody is there to press Enter; pass --yes when all is ready, or --auto")
+    typer.prompt(f"{text}, and press Enter", default="", show_default=False, err=True)
 
 
 def ask_first(question: str) -> None:
