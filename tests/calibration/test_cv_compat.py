@@ -92,7 +92,7 @@ def test_an_empty_picture() -> None:
     ],
 )
 def test_boards_that_cannot_be(change: dict[str, object], message: str) -> None:
-    board = BoardInfo.model_validate(BOARD.model_dump() | change)
+    board = BOARD.model_copy(update=change)
     with pytest.raises(CalibrationError, match=message):
         detect(np.zeros((48, 64, 3), np.uint8), board)
 
