@@ -88,7 +88,9 @@ def judge_mount(role: CameraRole, mount: MountInfo) -> list[Judgement]:
     joint = float(np.degrees(mount.sigma_joint))
     rows.append(judged("joint noise", role, joint, acceptance.SIGMA_JOINT, cause=noise, mend=again))
     if mount.held_out_ratio is not None:
-        unsure = "poses that were kept out are predicted worse than they should be: the uncertainty is too small"
+        unsure = (
+            "poses that were kept out are predicted worse than they should be: the uncertainty is too small"
+        )
         rows.append(
             judged(
                 "held-out poses",
