@@ -40,10 +40,13 @@ NEW_TURN: Final = float(np.radians(10))
 """rad; a look by hand is new when link 6 is turned so far from all others,"""
 NEW_PLACE: Final = 0.06
 """m, or shifted by so much."""
+OUT_OF_VIEW: Final = "bring the board into view"
 ENOUGH: Final = 8
 """Looks that are worth solving when time is up."""
 _SETTLING: Final = 6.0
 """s that a planned look may take."""
+_UNSEEN: Final = 4
+"""Pictures in a row without a board, of an arm that has arrived, before it goes on."""
 _MISSES: Final = 5
 """Poses in a row that show no board before the reason is told."""
 
@@ -138,7 +141,7 @@ class Session:
         found = detect(image, self.board)
         before, self._before, self._image = self._before, found, image
         if not is_usable(found, self.board):
-            return "bring the board into view"
+            return OUT_OF_VIEW
         if not standing(*self.cell.history(self.side)) or not _agree(before, found):
             return "hold still"
         state = self.cell.state()
@@ -165,7 +168,7 @@ def collect_by_hand(
     raises CalibrationError.
     """
     deadline = time.monotonic() + timeout
-    reason = "bring the board into view"
+    reason = OUT_OF_VIEW
     while len(session.looks) < session.wanted:
         if time.monotonic() > deadline:
             if len(session.looks) >= ENOUGH:
@@ -224,11 +227,14 @@ def collect_planned(
 
 
 def _settled_look(session: Session) -> bool:
-    """Take a look once the arm stands; False: none within the time."""
+    """Take a look once the arm stands; False: none within the time, or no board in several pictures."""
     deadline = time.monotonic() + _SETTLING
-    while time.monotonic() < deadline:
-        if not session.try_look():
+    unseen = 0
+    while time.monotonic() < deadline and unseen < _UNSEEN:
+        reason = session.try_look()
+        if not reason:
             return True
+        unseen = unseen + 1 if reason == OUT_OF_VIEW else 0
     return False
 
 

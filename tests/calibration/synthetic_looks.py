@@ -91,7 +91,7 @@ def good_poses(cell: Cell, count: int, rng: np.random.Generator, margin: float =
     found: list[Array] = []
     size = np.array([cell.lens.width, cell.lens.height])
     while sum(len(part) for part in found) < count:
-        joints = rng.uniform(LOW, HIGH, (40_000, 6))
+        joints = rng.uniform(LOW, HIGH, (10_000, 6))
         outline = board_points()[[0, COLUMNS - 2, -(COLUMNS - 1), -1]]
         seen = predict(cell.lens, cell.setup, cell.camera, cell.board, joints, outline, cell.dh_is_offset)
         inside = np.all((seen.pixels > margin) & (seen.pixels < size - 1 - margin), axis=(-1, -2))

@@ -137,8 +137,7 @@ def test_an_arm_that_moves_gives_no_look() -> None:
     assert len(session.captures) == 1
 
 
-def test_a_board_out_of_view_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gigaedge_calibration.hand_eye_session._SETTLING", 0.2)
+def test_a_board_out_of_view_is_said_at_the_start() -> None:
     cell = FakeCell(world("cam_left_wrist"), "cam_left_wrist", np.array([1.5, *HOME[1:], *HOME]))
     with pytest.raises(
         CalibrationError, match=r"cam_left_wrist: the board is not in view where the arm stands; no board"
