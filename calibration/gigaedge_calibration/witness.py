@@ -2,7 +2,7 @@
 
 Every supposition of `witness_model` is fitted and the one of least squared residuals plus penalty believed. The penalty
 is what noise alone hardly gains by it: 9 for one unknown, 22 for six. With three looks, the front view and the gripper
-7 of 200 quiet cells were suspected, and 1 of them warned about: what is found is below the limits mostly.
+2 of 100 quiet cells were suspected, neither beyond a limit (tests/calibration/witness_trials.py).
 
 Two pairs look the same to the wrist camera for ever: joint 1 and a board that was turned about the base's axis; joint 6
 and a camera that was turned about the flange. The front camera's view of the board tells the first pair apart, the

@@ -1,4 +1,4 @@
-"""How often the witness is right, in more trials than a test can afford: `python -m tests.calibration.witness_trials`."""
+"""How often the witness is right, in more trials than a test affords: `python -m tests.calibration.witness_trials`."""
 
 from __future__ import annotations
 

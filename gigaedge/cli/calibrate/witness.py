@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from gigaedge.cli.calibrate.results import (
@@ -28,9 +27,8 @@ from gigaedge.errors import CalibrationError, InputError
 from gigaedge.robot import JOINTS, CameraRole, Side, arm_slice
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from gigaedge.calibration import Calibration, WitnessInfo
+    from gigaedge.poses import Array
     from gigaedge.site import Site
     from gigaedge_calibration.captures import Capture
     from gigaedge_calibration.verdicts import Judgement
@@ -124,6 +122,8 @@ def run_witness(
     `side`: None for every arm that has looks; `folder`: captures of one arm, which move nothing. Raises
     CalibrationError: no looks are stored; ArmError, CameraError.
     """
+    import numpy as np
+
     from gigaedge.calibration import load_calibration
 
     with needs("robot"):
@@ -206,7 +206,7 @@ def _captured(
     site: Site,
     side: Side,
     count: int,
-    joints: Sequence[NDArray[np.float64]] | None,
+    joints: Sequence[Array] | None,
     *,
     yes: bool,
     quiet: bool,
@@ -251,8 +251,10 @@ def ask_first(question: str) -> None:
         raise typer.Exit(INTERRUPTED)
 
 
-def _planned(calibration: Calibration, file: Path, side: Side, looks: int) -> list[NDArray[np.float64]]:
+def _planned(calibration: Calibration, file: Path, side: Side, looks: int) -> list[Array]:
     """Poses, of those that the hand-eye calibration went to, that tell most."""
+    import numpy as np
+
     from gigaedge_calibration.captures import load_captures
     from gigaedge_calibration.witness_looks import board_of, choose_looks, read_look, wrist_of, wrist_role
 
