@@ -310,10 +310,13 @@ class WitnessInfo(Part):
     sigma_joint: NotNegative
 
 
+Purpose = Literal["intrinsics", "hand-eye", "views", "witness", "time"]
+
+
 class CaptureInfo(Part):
     """A set of pictures that a part of this file was computed from, kept so that it can be solved again."""
 
-    purpose: Literal["intrinsics", "hand-eye", "views", "witness", "time"]
+    purpose: Purpose
     subject: str
     """The role of a camera or the side of an arm."""
     folder: str

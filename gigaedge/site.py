@@ -60,6 +60,11 @@ class CameraConfig(_Strict):
             return self.serial or f"sim-{self.role}"
         return self.serial if self.driver == "realsense" else None
 
+    @property
+    def identity(self) -> str:
+        """What a calibration knows the camera by: its serial number, or what it plays and where."""
+        return self.device or f"{self.driver}-{self.role}"
+
     @model_validator(mode="after")
     def _source_is_named(self) -> CameraConfig:
         if self.driver == "realsense" and (self.serial is None) == (self.file is None):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from gigaedge.calibration import Calibration, CameraCalibration, StreamInfo
+from gigaedge.calibration import Calibration, CameraCalibration
+from gigaedge.calibration_entries import entry_of
 from gigaedge.errors import CameraError
 from gigaedge.librealsense import DeviceInfo, colour_streams_of, list_devices
-from gigaedge.robot import CAMERA_ROLES, CameraRole
+from gigaedge.robot import CameraRole
 from gigaedge.site import CameraConfig, Site
 
 COLUMNS: Final = ("serial", "name", "usb", "firmware", "port", "colour streams")
@@ -36,20 +37,9 @@ def slow_cameras(rows: list[tuple[str, str, str, str, str, str]]) -> list[str]:
 def calibration_entry(
     calibration: Calibration, config: CameraConfig, device: DeviceInfo
 ) -> CameraCalibration:
-    """What the file knows of this very camera, brought up to date; of another one in its place, nothing is kept."""
-    now = {"name": device.name, "firmware": device.firmware, "usb": device.usb}
-    stream = StreamInfo(width=config.width, height=config.height, fps=config.fps, flip=config.flip)
-    known = calibration.camera(config.role)
-    if known is not None and known.serial == device.serial:
-        return known.model_copy(update={**now, "stream": stream})
-    return CameraCalibration(role=config.role, serial=device.serial, stream=stream, **now)
-
-
-def with_camera(calibration: Calibration, entry: CameraCalibration) -> Calibration:
-    """The calibration with one camera put in, in the order of `CAMERA_ROLES`."""
-    others = [camera for camera in calibration.cameras if camera.role != entry.role]
-    cameras = sorted([*others, entry], key=lambda camera: CAMERA_ROLES.index(camera.role))
-    return calibration.model_copy(update={"cameras": tuple(cameras)})
+    """What the file knows of this very camera, and what the device says of itself now."""
+    said = {"name": device.name, "firmware": device.firmware, "usb": device.usb}
+    return entry_of(calibration, config, serial=device.serial).model_copy(update=said)
 
 
 def with_connected_serials(site: Site) -> tuple[Site, dict[CameraRole, str]]:

@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
+from gigaedge.calibration_entries import LOOKS
 from gigaedge.documents import FileInfo, Part, describe_file, verify_files, write_document
 from gigaedge.errors import CalibrationError
 from gigaedge.files import atomic_directory
 from gigaedge.robot import CameraRole
 from gigaedge.validation import first_problem
-
-LOOKS = "looks.json"
 
 
 @dataclass(frozen=True)

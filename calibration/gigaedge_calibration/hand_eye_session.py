@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,14 @@ from gigaedge_calibration.hand_eye import rough_hand_eye, worst_sigmas
 from gigaedge_calibration.intrinsics import is_usable
 from gigaedge_calibration.live import LiveCell
 from gigaedge_calibration.map_solver import Model
-from gigaedge_calibration.pose_plan import Room, Rough, next_pose, nudges, predicted_covariance
+from gigaedge_calibration.pose_plan import (
+    Room,
+    Rough,
+    hidden_cells,
+    next_pose,
+    nudges,
+    predicted_covariance,
+)
 from gigaedge_calibration.prediction import BoardLook, reach
 
 Array = NDArray[np.float64]
@@ -93,6 +101,8 @@ class Session:
         self.model, self.board, self.wanted, self.flip = model, board, wanted, flip
         self.captures: list[Capture] = []
         self.looks: list[BoardLook] = []
+        self._tried: list[tuple[Array, NDArray[np.intp]]] = []
+        """Joint angles where the arm stood and looked, rad, and the corners that were seen from there."""
         self._before: Detection | None = None
         self._image: NDArray[np.uint8] | None = None
 
@@ -107,7 +117,11 @@ class Session:
             camera, board = rough_hand_eye(self.model, self.looks)
         except CalibrationError:
             return None
-        return Rough(self.model, camera, board, object_points(self.board), self.board.columns - 1)
+        rough = Rough(self.model, camera, board, object_points(self.board), self.board.columns - 1)
+        joints = np.array([joints for joints, _ in self._tried])
+        corners = np.arange(len(rough.points))
+        seen = np.array([np.isin(corners, ids) for _, ids in self._tried])
+        return replace(rough, hidden=hidden_cells(rough, joints, seen))
 
     def progress(self, needed: tuple[float, float]) -> str:
         """How sure the answer will be, in words; `needed`: standard deviations, rad and m."""
@@ -149,8 +163,14 @@ class Session:
         state[arm_slice(self.side)][:6] = joints
         self.captures.append(Capture(self.role, image, tuple(state.tolist()), picture.captured))
         self.looks.append(BoardLook(joints, object_points(self.board, found.ids), found.corners))
+        self._tried.append((joints, found.ids))
         self._before = None
         return ""
+
+    def missed(self) -> None:
+        """The arm stands where the board was expected, and too little of it is seen."""
+        if self._before is not None:
+            self._tried.append((self.cell.joints(self.side), self._before.ids))
 
     def why_not(self) -> str:
         """Why the newest picture shows no board, in words."""
@@ -221,6 +241,7 @@ def collect_planned(
             misses = 0
             show(session.progress(needed))
         else:
+            session.missed()
             misses += 1
             if misses >= _MISSES:
                 raise CalibrationError(f"{session.role}: the board was lost; {session.why_not()}")

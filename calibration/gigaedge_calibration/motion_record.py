@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from gigaedge.calibration_entries import LOOKS
 from gigaedge.documents import FileInfo, Part, describe_file, verify_files, write_document
 from gigaedge.errors import CalibrationError, CameraError
 from gigaedge.files import atomic_directory
 from gigaedge.robot import CAMERA_ROLES, JOINTS, CameraRole, Side
 from gigaedge.validation import first_problem
-from gigaedge_calibration.captures import LOOKS
 from gigaedge_calibration.latency import GREATEST
 from gigaedge_calibration.live import LiveCell
 from gigaedge_calibration.picture_motion import picture_motions, thumbnail

@@ -86,8 +86,36 @@ class Rough:
     """All corners in board coordinates, m, shape (n, 3)."""
     across: int
     """Corners in a row: neighbours in a row are next to each other, those of a column this far apart."""
+    hidden: NDArray[np.bool_] | None = None
+    """Cells of the picture, shape (rows, columns), in which no corner is to be seen, as behind the gripper."""
     sigma_px: float = HEALTHY_PX
     sigma_joint: float = HEALTHY_JOINT
+
+    def pixels(self, joints: Array) -> Array:
+        """Where the corners are at joint angles (m, 6), px, shape (m, n, 2); NaN behind the camera."""
+        placed = poses.inverse(self.camera) @ _reach(self, joints) @ self.board
+        return self.model.lens.project(poses.apply(placed, self.points))
+
+
+def cells_of(pixels: Array, size: tuple[int, int], cells: tuple[int, int]) -> tuple[Array, NDArray[np.bool_]]:
+    """Row and column, (..., 2), of pixels (..., 2) in a picture of `size`, width and height, cut into `cells`, rows and
+    columns; and which are in the picture, (...).
+    """
+    with np.errstate(invalid="ignore"):
+        inside = np.all((pixels >= 0) & (pixels < size), axis=-1)
+    scaled = np.where(inside[..., np.newaxis], pixels, 0.0)[..., ::-1] * cells / size[::-1]
+    return np.asarray(scaled.astype(np.intp)), inside
+
+
+def hidden_cells(
+    rough: Rough, joints: Array, seen: NDArray[np.bool_], cells: tuple[int, int] = (12, 16)
+) -> NDArray[np.bool_]:
+    """Cells where corners were expected at joint angles (m, 6) and hardly ever `seen`, (m, n) of `rough.points`."""
+    places, inside = cells_of(rough.pixels(joints), (rough.model.lens.width, rough.model.lens.height), cells)
+    expected, found = np.zeros(cells), np.zeros(cells)
+    np.add.at(expected, tuple(places[inside].T), 1.0)
+    np.add.at(found, tuple(places[inside & seen].T), 1.0)
+    return np.asarray((expected > 0) & (found < 0.3 * expected))
 
 
 def candidates(
@@ -118,6 +146,9 @@ def shows_board(rough: Rough, joints: Array) -> NDArray[np.bool_]:
     # Beyond the picture's own corners the lens's polynomial may fold back into it.
     rays = np.abs(lens.rays(np.array([[0, 0], [lens.width - 1, lens.height - 1]]))[:, :2]).max(axis=0)
     inside &= np.all(np.abs(points[..., :2]) < 1.1 * rays * points[..., 2:], axis=-1)
+    if rough.hidden is not None:
+        places, within = cells_of(pixels, (lens.width, lens.height), rough.hidden.shape)
+        inside &= ~(rough.hidden[places[..., 0], places[..., 1]] & within)
     sight = points.mean(axis=-2)
     facing = np.einsum("ij,ij->i", placed[:, :3, 2], sight) / np.linalg.norm(sight, axis=-1)
     grid = pixels.reshape(len(joints), -1, rough.across, 2)

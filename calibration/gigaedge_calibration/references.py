@@ -16,14 +16,13 @@ from gigaedge.calibration import (
     CameraCalibration,
     IntrinsicsInfo,
     LightInfo,
-    StreamInfo,
     ViewInfo,
 )
 from gigaedge.errors import CalibrationError
 from gigaedge.files import sha256
 from gigaedge.lens import Lens
 from gigaedge.poses import from_quaternion, pose
-from gigaedge.robot import CAMERA_ROLES, CameraRole
+from gigaedge.robot import CameraRole
 from gigaedge.tiles import Tile, tile
 from gigaedge_calibration.aiming import flipped, scene_distance
 from gigaedge_calibration.captures import Capture, load_captures, save_captures
@@ -141,17 +140,16 @@ def check_reference(reference: Reference) -> None:
         )
 
 
-def store_reference(folder: Path, capture: Capture, view: ViewInfo) -> tuple[Reference, str]:
+def store_reference(folder: Path, capture: Capture, view: ViewInfo) -> Reference:
     """Keep a picture in `folder`, in place of one that is there; nothing is changed if it is no good.
 
-    `view` says all but what the picture is called. Returns the reference, and the checksum of the folder's
-    `looks.json`. Raises CalibrationError: too plain, or no such gripper region.
+    `view` says all but what the picture is called. Raises CalibrationError: too plain, or no such gripper region.
     """
     check_reference(Reference(capture.role, capture.image, view))
-    looks = save_captures(folder, [capture], replace=True)
+    save_captures(folder, [capture], replace=True)
     name = picture_name(capture.role)
     kept = view.model_copy(update={"image": name, "sha256": sha256(folder / name), "joints": capture.joints})
-    return Reference(capture.role, capture.image, kept), sha256(looks)
+    return Reference(capture.role, capture.image, kept)
 
 
 def picture_name(role: CameraRole) -> str:
@@ -160,34 +158,15 @@ def picture_name(role: CameraRole) -> str:
 
 
 def with_reference(
-    calibration: Calibration,
-    reference: Reference,
-    serial: str,
-    stream: StreamInfo,
-    factory: IntrinsicsInfo | None = None,
-) -> Calibration:
-    """The calibration with this view and its light; what was known of another camera in its place is forgotten.
-
-    `factory`: the lens as the camera itself knows it.
-    """
-    role = reference.role
-    old = calibration.camera(role)
-    if old is None or old.serial != serial:
-        old = CameraCalibration(role=role, serial=serial, stream=stream)
+    entry: CameraCalibration, reference: Reference, factory: IntrinsicsInfo | None = None
+) -> CameraCalibration:
+    """A camera's entry with this view and its light; `factory`: the lens as the camera itself knows it."""
     figures = light_figures(reference.image)
     seen = {name: getattr(figures, name) for name in ("luminance", "red_to_green", "blue_to_green")}
-    light = old.light.model_copy(update=seen) if old.light else LightInfo(**seen)
-    new = old.model_copy(
-        update={
-            "stream": stream,
-            "view": reference.info,
-            "light": light,
-            "factory": factory or old.factory,
-        }
+    light = entry.light.model_copy(update=seen) if entry.light else LightInfo(**seen)
+    return entry.model_copy(
+        update={"view": reference.info, "light": light, "factory": factory or entry.factory}
     )
-    others = [camera for camera in calibration.cameras if camera.role != role]
-    cameras = sorted([*others, new], key=lambda camera: CAMERA_ROLES.index(camera.role))
-    return calibration.model_copy(update={"cameras": tuple(cameras)})
 
 
 def _lens(camera: CameraCalibration, image: NDArray[np.uint8]) -> Lens | None:

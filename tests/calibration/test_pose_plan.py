@@ -162,3 +162,22 @@ def test_nudges_turn_the_wrist_about_different_axes_within_the_room() -> None:
     turns = poses.rotation_vector(reach(near, "fixed")[:, :3, :3] @ reach(now, "fixed")[:3, :3].T)
     assert np.linalg.eigvalsh(turns.T @ turns / len(turns))[1] > np.radians(5) ** 2
     assert not nudges(Room(now - 0.01, now + 0.01), now)
+
+
+def test_where_corners_never_come_the_board_is_not_planned() -> None:
+    """As behind a gripper: poses that need what is hidden are no candidates, others stay."""
+    cell = make_cell("wrist")
+    rough = rough_of(cell)
+    drawn = candidates(rough, ROOM, cell.home, np.random.default_rng(3), count=100)
+    pixels = rough.pixels(drawn)
+    low = pixels[..., 1] > 300
+    rough = replace(rough, hidden=hidden_cells(rough, drawn, ~low))
+    assert rough.hidden is not None
+    assert rough.hidden.shape == (12, 16)
+    assert not rough.hidden[:7].any()
+    assert rough.hidden[8:].any()
+    shown = shows_board(rough, drawn)
+    needing = low.mean(axis=1) > 0.5
+    assert needing.any()
+    assert not shown[needing].any()
+    assert shown[low.mean(axis=1) < 0.1].all()

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 
+from gigaedge.calibration_entries import with_camera
 from gigaedge.errors import CalibrationError, CameraError
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge.site import LimitsConfig, Site
 from gigaedge_calibration import cameras as cameras_module
 from gigaedge_calibration import roles
-from gigaedge_calibration.cameras import calibration_entry, with_camera, with_connected_serials
+from gigaedge_calibration.cameras import calibration_entry, with_connected_serials
 from gigaedge_calibration.roles import (
     RoleProof,
     assign,

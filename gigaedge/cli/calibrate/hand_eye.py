@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,7 +17,6 @@ from gigaedge.cli.calibrate.results import (
     judgement_data,
     open_site,
     print_judgements,
-    with_capture,
 )
 from gigaedge.cli.common import JsonOption, needs, print_json, print_notices, progress
 from gigaedge.errors import CalibrationError, ConfigError, InputError
@@ -279,17 +277,11 @@ def _solve(
 
 
 def _write(site: Site, file: Path, role: CameraRole, mount: MountInfo, folder: Path) -> Calibration:
-    from gigaedge.calibration import CaptureInfo, amend
-    from gigaedge.files import sha256
-    from gigaedge_calibration.captures import LOOKS
+    from gigaedge.calibration import amend
+    from gigaedge.calibration_entries import capture_info, with_capture
     from gigaedge_calibration.mounts import bases_of
 
-    capture = CaptureInfo(
-        purpose="hand-eye",
-        subject=role,
-        folder=os.path.relpath(folder, file.parent),
-        sha256=sha256(folder / LOOKS),
-    )
+    capture = capture_info(file, folder, "hand-eye", role)
 
     def change(calibration: Calibration) -> Calibration:
         cameras = tuple(

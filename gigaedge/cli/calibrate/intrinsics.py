@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from gigaedge.cli.calibrate.looking import serial_of
 from gigaedge.cli.calibrate.results import (
     FromOption,
     RoleOption,
@@ -21,7 +19,6 @@ from gigaedge.cli.calibrate.results import (
     judgement_data,
     open_site,
     print_judgements,
-    with_capture,
 )
 from gigaedge.cli.common import JsonOption, needs, print_json, progress
 from gigaedge.errors import CalibrationError, CameraError
@@ -147,7 +144,7 @@ def _capture(
         factory = None
         if config.driver != "video" and config.file is None:
             try:
-                factory = factory_lens(serial_of(config), *size)
+                factory = factory_lens(config.identity, *size)
             except CameraError as error:
                 # Only a comparison is lost.
                 typer.echo(f"note: {error}", err=True)
@@ -191,28 +188,18 @@ def _solve(
 def _write(
     file: Path, config: CameraConfig, result: IntrinsicsResult, factory: Lens | None, folder: Path
 ) -> None:
-    from gigaedge.calibration import CameraCalibration, CaptureInfo, StreamInfo, amend
-    from gigaedge.files import sha256
-    from gigaedge_calibration.captures import LOOKS
+    from gigaedge.calibration import amend
+    from gigaedge.calibration_entries import capture_info, entry_of, with_camera, with_capture
     from gigaedge_calibration.lens_uncertainty import factory_info
 
-    capture = CaptureInfo(
-        purpose="intrinsics",
-        subject=config.role,
-        folder=os.path.relpath(folder, file.parent),
-        sha256=sha256(folder / LOOKS),
-    )
-    stream = StreamInfo(width=config.width, height=config.height, fps=config.fps, flip=config.flip)
+    capture = capture_info(file, folder, "intrinsics", config.role)
 
     def change(calibration: Calibration) -> Calibration:
-        known = calibration.camera(config.role)
-        camera = known or CameraCalibration(role=config.role, serial=serial_of(config), stream=stream)
-        update: dict[str, Any] = {"intrinsics": result.info(), "stream": stream}
+        update: dict[str, Any] = {"intrinsics": result.info()}
         if factory is not None:
             update["factory"] = factory_info(factory)
-        others = tuple(other for other in calibration.cameras if other.role != config.role)
-        cameras = (*others, camera.model_copy(update=update))
-        return with_capture(calibration.model_copy(update={"cameras": cameras}), capture)
+        entry = entry_of(calibration, config).model_copy(update=update)
+        return with_capture(with_camera(calibration, entry), capture)
 
     amend(file, change)
 

@@ -179,7 +179,8 @@ def _keep(
 ) -> None:
     """Write the light of cameras that keep to it into the calibration."""
     from gigaedge.calibration import Calibration, amend
-    from gigaedge_calibration.cameras import calibration_entry, with_camera
+    from gigaedge.calibration_entries import with_camera
+    from gigaedge_calibration.cameras import calibration_entry
     from gigaedge_calibration.verdicts import Verdict
 
     failed = {row.subject for row in judgements if row.verdict is Verdict.FAIL}

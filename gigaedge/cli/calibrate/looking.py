@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,22 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gigaedge.cli.common import needs
 from gigaedge.errors import CalibrationError
 from gigaedge.robot import CameraRole
 
 if TYPE_CHECKING:
-    from gigaedge.site import CameraConfig, Site
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gigaedge.site import Site
     from gigaedge_calibration.quick_check import ViewsCheck
     from gigaedge_calibration.references import Reference
 
 SETTLE: Final = 0.5
 """s from the first pictures until they are looked at: exposure has settled."""
-
-Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Sight:
     """What a cell showed, and what is to be said of it."""
 
     references: dict[CameraRole, Reference]
-    pictures: dict[CameraRole, Image]
+    pictures: dict[CameraRole, NDArray[np.uint8]]
     check: ViewsCheck
 
 
@@ -62,7 +61,7 @@ def watching(site: Site, references: Mapping[CameraRole, Reference]) -> Iterator
 
     roles = tuple(references)
     wrists = any(role != "cam_high" for role in roles)
-    serials = {config.role: serial_of(config) for config in site.cameras}
+    serials = {config.role: config.identity for config in site.cameras}
     with open_cell(site, cameras=roles, arms=None if wrists else ()) as cell:
         time.sleep(SETTLE)
 
@@ -76,6 +75,8 @@ def watching(site: Site, references: Mapping[CameraRole, Reference]) -> Iterator
 
 def look_back(references: Mapping[CameraRole, Reference], folder: Path) -> Sight:
     """The same, of captures that were kept. Raises CalibrationError."""
+    import numpy as np
+
     with needs("robot"):
         from gigaedge_calibration.captures import load_captures
         from gigaedge_calibration.quick_check import check_views
@@ -91,11 +92,6 @@ def look_back(references: Mapping[CameraRole, Reference], folder: Path) -> Sight
     return Sight(dict(references), pictures, check_views(references, pictures, state, {}))
 
 
-def serial_of(config: CameraConfig) -> str:
-    """What a camera is known by in the calibration; simulated and played ones by their role."""
-    return config.serial or f"{config.driver}-{config.role}"
-
-
 def sight_data(sight: Sight) -> dict[str, Any]:
     """For `--json`."""
     from gigaedge.cli.calibrate.results import judgement_data
@@ -105,7 +101,7 @@ def sight_data(sight: Sight) -> dict[str, Any]:
         found = comparison.match
         views[comparison.role] = {
             "shift": None if found is None else [float(value) for value in found.shift],
-            "roll": None if found is None else float(np.degrees(found.roll)),
+            "roll": None if found is None else math.degrees(found.roll),
             "scale": None if found is None else found.scale,
             "inliers": None if found is None else found.inliers,
             "gripper": None if comparison.gripper is None else comparison.gripper.shift.tolist(),

@@ -12,7 +12,6 @@ from gigaedge.cli.common import print_table
 from gigaedge.robot import CameraRole
 
 if TYPE_CHECKING:
-    from gigaedge.calibration import Calibration, CaptureInfo
     from gigaedge.site import Site
     from gigaedge_calibration.verdicts import Judgement
 
@@ -38,16 +37,6 @@ def open_site(path: Path) -> tuple[Site, Path]:
 def captures_folder(file: Path, purpose: str, subject: str) -> Path:
     """Where captures are kept: beside the calibration `file`."""
     return file.with_name(f"{file.stem}.captures") / f"{purpose}-{subject}"
-
-
-def with_capture(calibration: Calibration, capture: CaptureInfo) -> Calibration:
-    """The calibration with this set of captures in place of one of the same purpose and subject."""
-    kept = [
-        known
-        for known in calibration.captures
-        if (known.purpose, known.subject) != (capture.purpose, capture.subject)
-    ]
-    return calibration.model_copy(update={"captures": (*kept, capture)})
 
 
 def judgement_data(judgements: Sequence[Judgement]) -> list[dict[str, Any]]:

@@ -220,7 +220,8 @@ def _keep(
 ) -> None:
     """Write into the calibration which cameras are proven."""
     from gigaedge.calibration import Calibration, amend
-    from gigaedge_calibration.cameras import calibration_entry, with_camera
+    from gigaedge.calibration_entries import with_camera
+    from gigaedge_calibration.cameras import calibration_entry
     from gigaedge_calibration.roles import MOVED
     from gigaedge_calibration.verdicts import Verdict
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,14 +17,12 @@ from gigaedge.cli.calibrate.results import (
     judgement_data,
     open_site,
     print_judgements,
-    with_capture,
 )
 from gigaedge.cli.common import JsonOption, needs, print_json, progress
 from gigaedge.robot import SIDES, Side
 
 if TYPE_CHECKING:
     from gigaedge.calibration import Calibration
-    from gigaedge.robot import CameraRole
     from gigaedge.site import Site
     from gigaedge_calibration.motion_record import MotionRecord
     from gigaedge_calibration.timing import Timing
@@ -140,27 +137,15 @@ def _stored(
     folders: dict[Side, Path],
 ) -> Calibration:
     """With the latencies of cameras that the file knows, and of the others as they are in the site."""
-    from gigaedge.calibration import CameraCalibration, CaptureInfo, LatencyInfo, StreamInfo
-    from gigaedge.files import sha256
-    from gigaedge_calibration.captures import LOOKS
+    from gigaedge.calibration import LatencyInfo
+    from gigaedge.calibration_entries import capture_info, entry_of, with_camera, with_capture
 
-    cameras: dict[CameraRole, CameraCalibration] = {camera.role: camera for camera in calibration.cameras}
+    configs = {config.role: config for config in site.cameras}
+    after = calibration
     for timing in timings:
-        config = next(camera for camera in site.cameras if camera.role == timing.role)
-        known = cameras.get(timing.role) or CameraCalibration(
-            role=timing.role,
-            serial=config.device or f"{config.driver}-{config.role}",
-            stream=StreamInfo(width=config.width, height=config.height, fps=config.fps, flip=config.flip),
-        )
         latency = LatencyInfo(seconds=timing.latency.seconds, sigma=timing.latency.sigma, against=timing.side)
-        cameras[timing.role] = known.model_copy(update={"latency": latency})
-    after = calibration.model_copy(update={"cameras": tuple(cameras.values())})
+        entry = entry_of(after, configs[timing.role]).model_copy(update={"latency": latency})
+        after = with_camera(after, entry)
     for side, folder in folders.items():
-        capture = CaptureInfo(
-            purpose="time",
-            subject=side,
-            folder=os.path.relpath(folder, file.parent),
-            sha256=sha256(folder / LOOKS),
-        )
-        after = with_capture(after, capture)
+        after = with_capture(after, capture_info(file, folder, "time", side))
     return after

@@ -226,13 +226,9 @@ def _factory(site: Site, config: CameraConfig) -> IntrinsicsInfo:
 
 
 def _with_lens(before: Calibration, config: CameraConfig, lens: IntrinsicsInfo, force: bool) -> Calibration:
-    from gigaedge.calibration import CameraCalibration, StreamInfo
+    from gigaedge.calibration_entries import entry_of, with_camera
 
-    camera = before.camera(config.role) or CameraCalibration(
-        role=config.role,
-        serial=config.device or f"{config.driver}-{config.role}",
-        stream=StreamInfo(width=config.width, height=config.height, fps=config.fps, flip=config.flip),
-    )
+    camera = entry_of(before, config)
     if lens.source == "factory":
         changed = camera.model_copy(update={"factory": lens})
     elif camera.intrinsics is not None and camera.intrinsics.source == "own" and not force:
@@ -241,5 +237,4 @@ def _with_lens(before: Calibration, config: CameraConfig, lens: IntrinsicsInfo, 
         )
     else:
         changed = camera.model_copy(update={"intrinsics": lens})
-    others = tuple(each for each in before.cameras if each.role != config.role)
-    return before.model_copy(update={"cameras": (*others, changed)})
+    return with_camera(before, changed)

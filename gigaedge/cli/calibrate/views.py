@@ -15,7 +15,6 @@ from gigaedge.cli.calibrate.results import (
     captures_folder,
     conclude,
     open_site,
-    with_capture,
 )
 from gigaedge.cli.common import JsonOption, needs, print_json, progress
 from gigaedge.errors import InputError
@@ -263,8 +262,8 @@ def _store(
     json: bool,
 ) -> None:
     """Keep the pictures, write the calibration, say what was stored."""
-    from gigaedge.calibration import CaptureInfo, StreamInfo, amend, load_calibration
-    from gigaedge.cli.calibrate.looking import serial_of
+    from gigaedge.calibration import CaptureInfo, amend, load_calibration
+    from gigaedge.calibration_entries import capture_info, entry_of, with_camera, with_capture
     from gigaedge_calibration.references import Reference, check_reference, store_reference, with_reference
 
     before = load_calibration(file) if file.exists() else None
@@ -274,20 +273,15 @@ def _store(
     stored: list[tuple[Reference, CaptureInfo]] = []
     for capture, view in views:
         folder = captures_folder(file, "views", capture.role)
-        reference, checksum = store_reference(folder, capture, view)
-        name = str(folder.relative_to(file.parent))
-        stored.append(
-            (reference, CaptureInfo(purpose="views", subject=capture.role, folder=name, sha256=checksum))
-        )
+        reference = store_reference(folder, capture, view)
+        stored.append((reference, capture_info(file, folder, "views", capture.role)))
     configs = {config.role: config for config in site.cameras}
 
     def change(calibration: Calibration) -> Calibration:
         for reference, kept in stored:
-            config = configs[reference.role]
-            stream = StreamInfo(width=config.width, height=config.height, fps=config.fps, flip=config.flip)
-            lens = lenses.get(reference.role)
-            calibration = with_reference(calibration, reference, serial_of(config), stream, lens)
-            calibration = with_capture(calibration, kept)
+            entry = entry_of(calibration, configs[reference.role])
+            entry = with_reference(entry, reference, lenses.get(reference.role))
+            calibration = with_capture(with_camera(calibration, entry), kept)
         return calibration
 
     amend(file, change)

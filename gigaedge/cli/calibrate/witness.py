@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,7 +19,6 @@ from gigaedge.cli.calibrate.results import (
     judgement_data,
     open_site,
     print_judgements,
-    with_capture,
 )
 from gigaedge.cli.common import JsonOption, needs, print_json, print_notices, progress
 from gigaedge.errors import CalibrationError, InputError
@@ -278,16 +276,9 @@ def _planned(calibration: Calibration, file: Path, side: Side, looks: int) -> li
 
 
 def _stored(calibration: Calibration, info: WitnessInfo, file: Path, folder: Path) -> Calibration:
-    from gigaedge.calibration import CaptureInfo
-    from gigaedge.files import sha256
-    from gigaedge_calibration.captures import LOOKS
+    from gigaedge.calibration_entries import capture_info, with_capture
 
-    capture = CaptureInfo(
-        purpose="witness",
-        subject=info.side,
-        folder=os.path.relpath(folder, file.parent),
-        sha256=sha256(folder / LOOKS),
-    )
+    capture = capture_info(file, folder, "witness", info.side)
     others = tuple(each for each in calibration.witnesses if each.side != info.side)
     return with_capture(calibration.model_copy(update={"witnesses": (*others, info)}), capture)
 
