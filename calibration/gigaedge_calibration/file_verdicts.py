@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from gigaedge.calibration import Calibration, CameraCalibration, IntrinsicsInfo, MountInfo
+from gigaedge.calibration import Calibration, CameraCalibration, IntrinsicsInfo
 from gigaedge.calibration_chain import Chain, KeptCapture
 from gigaedge.robot import CAMERA_ROLES, SIDES, CameraRole, Side
 from gigaedge_calibration import acceptance
+from gigaedge_calibration.mounts import judge_answer
 from gigaedge_calibration.verdicts import Judgement, Verdict, gravest, judged
 
 BASES = "right base in left base"
@@ -224,59 +225,13 @@ def _mount(camera: CameraCalibration) -> Iterator[Judgement]:
         cost = "no overlay, no witness: a joint or a camera that moved is not found"
         yield _missing("mount", role, cost, mend)
         return
-    front = role == "cam_high"
     if mount.transform.covariance is None:
         yield _missing("mount, uncertainty", role, "the mount comes without its uncertainty", mend)
-    else:
-        covariance = np.array(mount.transform.covariance)
-        turn, shift = (
-            float(np.sqrt(np.linalg.eigvalsh(covariance[part, part])[-1])) for part in (slice(3), slice(3, 6))
-        )
-        for name, value, limit in (
-            (
-                "rotation",
-                2 * np.degrees(turn),
-                acceptance.FRONT_ROTATION if front else acceptance.WRIST_ROTATION,
-            ),
-            (
-                "translation",
-                2e3 * shift,
-                acceptance.FRONT_TRANSLATION if front else acceptance.WRIST_TRANSLATION,
-            ),
-        ):
-            cause = "too few poses, or poses too much alike"
-            yield judged(f"mount, {name}, two sigma", role, float(value), limit, cause=cause, mend=mend)
-    yield from _noise(mount, role, mend)
-    for text in mount.causes:
-        yield Judgement("mount, suspicion", role, Verdict.WARN, cause=text, mend=mend)
-
-
-def _noise(mount: MountInfo, role: CameraRole, mend: str) -> Iterator[Judgement]:
-    """What the poses say of the picture's and the arm's noise, and of themselves."""
-    said = "; ".join(mount.causes) or "the poses do not fit together as well as they should"
-    yield judged("mount, noise of corners", role, mount.sigma_px, acceptance.SIGMA_PX, cause=said, mend=mend)
-    joint = float(np.degrees(mount.sigma_joint))
-    yield judged("mount, noise of joints", role, joint, acceptance.SIGMA_JOINT, cause=said, mend=mend)
     if mount.held_out_ratio is None:
         yield _missing("mount, held-out error", role, "no pose was kept out to test it on", mend)
-    else:
-        yield judged(
-            "mount, held-out error",
-            role,
-            mount.held_out_ratio,
-            acceptance.HAND_EYE_HELD_OUT,
-            cause="poses that were kept out are predicted worse than the uncertainty says",
-            mend=mend,
-        )
-    if mount.second_opinion is not None:
-        yield judged(
-            "mount, second opinion",
-            role,
-            mount.second_opinion,
-            acceptance.SECOND_OPINION,
-            cause="the closed form says otherwise",
-            mend=mend,
-        )
+    yield from judge_answer(role, mount)
+    for text in mount.causes:
+        yield Judgement("mount, suspicion", role, Verdict.WARN, cause=text, mend=mend)
     offsets = np.degrees(np.abs(mount.zero_offsets))
     worst = int(np.argmax(offsets))
     yield judged(

@@ -65,6 +65,11 @@ def transform_of(info: TransformInfo) -> Array:
 
 
 def judge_mount(role: CameraRole, mount: MountInfo) -> list[Judgement]:
+    """A new answer: how sure it is, whether the poses bear it out, and what of poses or arm had to be allowed for."""
+    return [*judge_answer(role, mount), *_allowed_for(role, mount)]
+
+
+def judge_answer(role: CameraRole, mount: MountInfo) -> list[Judgement]:
     """How sure the answer is, and whether the poses bear it out."""
     front = setup_of(role) == "fixed"
     because = "; ".join(mount.causes)
@@ -82,18 +87,22 @@ def judge_mount(role: CameraRole, mount: MountInfo) -> list[Judgement]:
             ("rotation", 2 * float(np.degrees(turn)), limits[0]),
             ("translation", 2e3 * shift, limits[1]),
         ):
-            rows.append(judged(f"mount {name}, 2 sigma", role, value, limit, cause=few, mend=again))
+            rows.append(judged(f"mount, {name}, two sigma", role, value, limit, cause=few, mend=again))
     noise = because or "no single cause shows"
-    rows.append(judged("corner noise", role, mount.sigma_px, acceptance.SIGMA_PX, cause=noise, mend=again))
+    rows.append(
+        judged("mount, noise of corners", role, mount.sigma_px, acceptance.SIGMA_PX, cause=noise, mend=again)
+    )
     joint = float(np.degrees(mount.sigma_joint))
-    rows.append(judged("joint noise", role, joint, acceptance.SIGMA_JOINT, cause=noise, mend=again))
+    rows.append(
+        judged("mount, noise of joints", role, joint, acceptance.SIGMA_JOINT, cause=noise, mend=again)
+    )
     if mount.held_out_ratio is not None:
         unsure = (
             "poses that were kept out are predicted worse than they should be: the uncertainty is too small"
         )
         rows.append(
             judged(
-                "held-out poses",
+                "mount, held-out error",
                 role,
                 mount.held_out_ratio,
                 acceptance.HAND_EYE_HELD_OUT,
@@ -105,7 +114,7 @@ def judge_mount(role: CameraRole, mount: MountInfo) -> list[Judgement]:
         other = "the closed form answers otherwise"
         rows.append(
             judged(
-                "second opinion",
+                "mount, second opinion",
                 role,
                 mount.second_opinion,
                 acceptance.SECOND_OPINION,
@@ -113,7 +122,7 @@ def judge_mount(role: CameraRole, mount: MountInfo) -> list[Judgement]:
                 mend=again,
             )
         )
-    return [*rows, *_allowed_for(role, mount)]
+    return rows
 
 
 def _allowed_for(role: CameraRole, mount: MountInfo) -> list[Judgement]:

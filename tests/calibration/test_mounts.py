@@ -47,7 +47,8 @@ def test_the_high_camera_is_in_the_base_of_the_arm_that_held_the_board() -> None
     assert (mount.board.parent, mount.board.child) == ("left_link6", "board")
     rows = judge_mount("cam_high", mount)
     assert (
-        next(row.limit.warn for row in rows if row.check == "mount translation, 2 sigma" and row.limit) == 2.0
+        next(row.limit.warn for row in rows if row.check == "mount, translation, two sigma" and row.limit)
+        == 2.0
     )
 
 
@@ -55,27 +56,27 @@ def test_verdicts_follow_the_numbers(wrist: HandEye) -> None:
     mount = mount_info(wrist, "cam_left_wrist", "left")
     rows = {row.check: row for row in judge_mount("cam_left_wrist", mount)}
     assert set(rows) >= {
-        "mount rotation, 2 sigma",
-        "mount translation, 2 sigma",
-        "corner noise",
-        "joint noise",
-        "held-out poses",
-        "second opinion",
+        "mount, rotation, two sigma",
+        "mount, translation, two sigma",
+        "mount, noise of corners",
+        "mount, noise of joints",
+        "mount, held-out error",
+        "mount, second opinion",
     }
-    assert rows["joint noise"].verdict is Verdict.PASS
-    assert rows["joint noise"].value == pytest.approx(0.05, abs=0.02)
+    assert rows["mount, noise of joints"].verdict is Verdict.PASS
+    assert rows["mount, noise of joints"].value == pytest.approx(0.05, abs=0.02)
     for update, check in (
-        ({"sigma_px": 0.7}, "corner noise"),
-        ({"sigma_joint": np.radians(0.5)}, "joint noise"),
-        ({"held_out_ratio": 2.1}, "held-out poses"),
-        ({"second_opinion": 11.0}, "second opinion"),
+        ({"sigma_px": 0.7}, "mount, noise of corners"),
+        ({"sigma_joint": np.radians(0.5)}, "mount, noise of joints"),
+        ({"held_out_ratio": 2.1}, "mount, held-out error"),
+        ({"second_opinion": 11.0}, "mount, second opinion"),
     ):
         worse = {row.check: row for row in judge_mount("cam_left_wrist", changed(mount, **update))}
         assert worse[check].verdict is Verdict.FAIL
         assert worse[check].cause
         assert worse[check].mend == "take more poses, turned further from each other"
     blamed = judge_mount("cam_left_wrist", changed(mount, sigma_px=0.7, causes=("the lens is wrong",)))
-    assert next(row.cause for row in blamed if row.check == "corner noise") == "the lens is wrong"
+    assert next(row.cause for row in blamed if row.check == "mount, noise of corners") == "the lens is wrong"
 
 
 def test_what_was_allowed_for_warns_and_does_not_fail(wrist: HandEye) -> None:

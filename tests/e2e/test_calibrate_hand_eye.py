@@ -121,7 +121,7 @@ def test_both_wrists_and_the_bases_between_them_from_kept_looks(site: Path) -> N
     shown = gigaedge(*command, "cam_right_wrist", "--from", kept_looks(site, "cam_right_wrist", "right"))
     assert shown.returncode == 0, shown.stderr
     assert "cam_right_wrist: mount" in shown.stdout
-    assert "mount rotation, 2 sigma" in shown.stdout
+    assert "mount, rotation, two sigma" in shown.stdout
     assert "site.calibration.json: written" in shown.stdout
     assert "the right arm's base, seen from the left one by the board" in shown.stderr
     calibration = load_calibration(file)
