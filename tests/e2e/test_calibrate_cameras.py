@@ -83,7 +83,7 @@ def test_the_wrists_of_the_synthetic_cell_are_proven_by_motion(tmp_path: Path) -
     site = tmp_path / "synthetic.yaml"
     small = site.read_text().replace("width: 640, height: 480", "width: 320, height: 240")
     site.write_text(small)
-    told = answer("calibrate", "roles", site, "--wiggle", "both", "--show", tmp_path / "views")
+    told = answer("calibrate", "roles", site, "--wiggle", "both", "--yes", "--show", tmp_path / "views")
     for side, wrist, other in (("left", LEFT, RIGHT), ("right", RIGHT, LEFT)):
         assert told["moved"][side][wrist] > 0.10
         assert told["moved"][side][HIGH] < 0.05
@@ -102,13 +102,13 @@ def test_swapped_wrists_fail_and_are_put_right_on_request(tmp_path: Path, stand_
     stand_in(WristCell(mounts={"left": RIGHT, "right": LEFT}))
     site = write_site(tmp_path)
     before = site.read_text()
-    result = gigaedge("calibrate", "roles", site, "--wiggle", "both")
+    result = gigaedge("calibrate", "roles", site, "--wiggle", "both", "--yes")
     assert result.returncode == 1
     assert "it is the picture of cam_right_wrist that changes; swap the serials of" in result.stdout
     assert '  cam_left_wrist: serial: "3"' in result.stdout
     assert site.read_text() == before
     assert not (tmp_path / "cell.calibration.json").exists()
-    told = answer("calibrate", "roles", site, "--wiggle", "both", "--write")
+    told = answer("calibrate", "roles", site, "--wiggle", "both", "--yes", "--write")
     assert told["written"]
     assert serials(site) == ["1", "3", "2"]
     assert [row["cause"] for row in told["judgements"]] == [
@@ -135,7 +135,7 @@ def test_roles_are_found_from_serials_that_nobody_knows(tmp_path: Path, stand_in
     )
     label = cv2.imread(str(tmp_path / "views" / "cam_high.png"))[: roles_command.LABEL]
     assert np.mean(label > 128) > 0.01
-    succeeds("calibrate", "roles", site, "--wiggle", "both", "--write")
+    succeeds("calibrate", "roles", site, "--wiggle", "both", "--yes", "--write")
     assert serials(site) == ["9", "5", "7"]
 
 
@@ -158,6 +158,7 @@ def test_what_cannot_be_proven_is_told(tmp_path: Path, stand_in: Stand) -> None:
     stand_in(WristCell())
     absent = {"side": "right", "driver": "absent", "pose": POSE}
     site = write_site(tmp_path, arms=[{"side": "left", "driver": "sim"}, absent])
+    fails("nobody is there to ask; pass --yes", "calibrate", "roles", site, "--wiggle", "left")
     fails("the right arm is absent in this cell", "calibrate", "roles", site, "--wiggle", "right")
     fails("give one of them", "calibrate", "roles", site, "--wiggle", "left", "--by-hand", "left")
     stand_in(WristCell(), "12")

@@ -10,11 +10,12 @@ import typer
 from gigaedge.cli.calibrate.results import (
     SiteArgument,
     StrictOption,
+    YesOption,
     conclude,
     open_site,
     print_judgements,
 )
-from gigaedge.cli.calibrate.witness import WitnessSideOption, YesOption, run_witness
+from gigaedge.cli.calibrate.witness import WitnessSideOption, run_witness
 from gigaedge.cli.common import JsonOption, needs, print_json, print_notices
 from gigaedge.errors import CheckFailedError
 

@@ -12,6 +12,8 @@ from gigaedge.cli.calibrate.results import (
     FromOption,
     SiteArgument,
     StrictOption,
+    YesOption,
+    ask_first,
     captures_folder,
     conclude,
     judgement_data,
@@ -68,7 +70,7 @@ def hand_eye_command(
     ] = False,
     hold_out: Annotated[int, typer.Option(help="Poses that every trial solve does without.", min=0)] = 3,
     source: FromOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before the arm moves.")] = False,
+    yes: YesOption = False,
     timeout: Annotated[float, typer.Option(help="By hand: give up after so many seconds.", min=1)] = 600.0,
     seed: Annotated[int, typer.Option(help="Of the poses that are drawn for --auto.", min=0)] = 0,
     strict: StrictOption = False,
@@ -210,11 +212,9 @@ def _capture(
     needed = (float(np.radians(turn.warn / 2)), shift.warn / 2000)
     if auto and not yes:
         held = "holds the board" if front else "has room above the board"
-        question = (
+        ask_first(
             f"The {side} arm will move slowly to {poses} poses. It {held}, and nothing is in its way. Go on?"
         )
-        if not typer.confirm(question, err=True):
-            raise typer.Exit(130)
     config = next(camera for camera in site.cameras if camera.role == role)
     with open_cell(site, cameras=(role,), arms=None) as cell:
         session = Session(cell, role, side, model, board, poses, config.flip)

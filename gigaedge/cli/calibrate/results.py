@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gigaedge.cli.common import print_table
+from gigaedge.cli.run import INTERRUPTED
+from gigaedge.errors import InputError
 from gigaedge.robot import CameraRole
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ FromOption = Annotated[
         "--from", help="Solve again from a folder of captures; needs no hardware.", show_default=False
     ),
 ]
+YesOption = Annotated[bool, typer.Option("--yes", help="Move without asking: the way is free.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Exit with 1 on a warning, too.")]
 
 
@@ -81,3 +85,19 @@ def conclude(judgements: Sequence[Judgement], *, strict: bool) -> None:
     worst = gravest(judgements)
     if worst is Verdict.FAIL or (strict and worst is Verdict.WARN):
         raise typer.Exit(1)
+
+
+def press_enter(text: str) -> None:
+    """Return when a person has done what `text` says. Raises InputError: nobody is there."""
+    if not sys.stdin.isatty():
+        raise InputError("nobody is there to press Enter; pass --yes when all is ready, or --auto")
+    typer.prompt(f"{text}, and press Enter", default="", show_default=False, err=True)
+
+
+def ask_first(question: str) -> None:
+    """Raises InputError: nobody is there; Exit: the answer is no."""
+    if not sys.stdin.isatty():
+        raise InputError("nobody is there to ask; pass --yes when the arm's way is free")
+    if not typer.confirm(question, err=True):
+        typer.echo("nothing was moved", err=True)
+        raise typer.Exit(INTERRUPTED)

@@ -11,6 +11,8 @@ import typer
 from gigaedge.cli.calibrate.results import (
     SiteArgument,
     StrictOption,
+    YesOption,
+    ask_first,
     conclude,
     judgement_data,
     open_site,
@@ -77,6 +79,7 @@ def roles_command(
     write: Annotated[
         bool, typer.Option("--write", help="Put the serials into the site file as the motion says.")
     ] = False,
+    yes: YesOption = False,
     strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -90,6 +93,10 @@ def roles_command(
         raise InputError("--wiggle and --by-hand: give one of them")
     loaded, file = open_site(site)
     sides = _sides(loaded, wiggle or by_hand)
+    if wiggle and not yes:
+        ask_first(
+            f"The {' and the '.join(sides)} wrist will turn slowly by 5 degrees and back. Is the way free?"
+        )
     with needs("robot"):
         from gigaedge.librealsense import list_devices
         from gigaedge_calibration.cameras import with_connected_serials

@@ -12,10 +12,13 @@ from gigaedge.cli.calibrate.results import (
     FromOption,
     SiteArgument,
     StrictOption,
+    YesOption,
+    ask_first,
     captures_folder,
     conclude,
     judgement_data,
     open_site,
+    press_enter,
     print_judgements,
 )
 from gigaedge.cli.common import JsonOption, needs, print_json, progress
@@ -47,7 +50,7 @@ def time_command(
     auto: Annotated[
         bool, typer.Option("--auto/--by-hand", help="Swing the wrist slowly, or have a person do it.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: the arm's way is free.")] = False,
+    yes: YesOption = False,
     source: FromOption = None,
     strict: StrictOption = False,
     json: JsonOption = False,
@@ -99,7 +102,6 @@ def _recorded(
     site: Site, sides: Sequence[Side], seconds: float, *, auto: bool, yes: bool, quiet: bool
 ) -> list[MotionRecord]:
     with needs("robot"):
-        from gigaedge.cli.calibrate.witness import ask_first, press_enter
         from gigaedge_calibration.motion_record import record_motion, swing
         from gigaedge_runtime.cell import open_cell
 

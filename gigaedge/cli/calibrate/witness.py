@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +13,17 @@ from gigaedge.cli.calibrate.results import (
     FromOption,
     SiteArgument,
     StrictOption,
+    YesOption,
+    ask_first,
     captures_folder,
     conclude,
     judgement_data,
     open_site,
+    press_enter,
     print_judgements,
 )
 from gigaedge.cli.common import JsonOption, needs, print_json, print_notices, progress
-from gigaedge.errors import CalibrationError, InputError
+from gigaedge.errors import CalibrationError
 from gigaedge.robot import JOINTS, CameraRole, Side, arm_slice
 
 if TYPE_CHECKING:
@@ -40,7 +42,6 @@ WitnessSideOption = Annotated[
         "--side", help="With --witness: the arm that looks; default: each that has looks.", show_default=False
     ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Move without asking: the way is free.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -229,24 +230,6 @@ def _captured(
                 )
             captures += take_look(cell, side, flips)
     return captures
-
-
-def press_enter(text: str) -> None:
-    """Return when a person has done what `text` says. Raises InputError: nobody is there."""
-    if not sys.stdin.isatty():
-        raise InputError("nobody is there to press Enter; pass --yes when all is ready, or --auto")
-    typer.prompt(f"{text}, and press Enter", default="", show_default=False, err=True)
-
-
-def ask_first(question: str) -> None:
-    """Raises InputError: nobody is there; Exit: the answer is no."""
-    from gigaedge.cli.run import INTERRUPTED
-
-    if not sys.stdin.isatty():
-        raise InputError("nobody is there to ask; pass --yes when the arm's way is free")
-    if not typer.confirm(question, err=True):
-        typer.echo("nothing was moved", err=True)
-        raise typer.Exit(INTERRUPTED)
 
 
 def _planned(calibration: Calibration, file: Path, side: Side, looks: int) -> list[Array]:
