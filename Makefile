@@ -8,6 +8,7 @@
 #   make faults   every fault of docs/faults.md, put into a run on purpose (FAULTS_ARGS=--write renews its table)
 #   make soak     ten minutes of two arms: memory, queues, and why a tick was late (SOAK_ARGS="cell.yaml --for 8h")
 #   make fuzz     a million random chunk sequences through the limit layer, half an hour on two cores
+#   make trials   calibration on many synthetic cells of known truth: lenses, and who moved
 #   make mutants  every small change to the limit layer must be noticed by its tests, and every line be run by them
 #
 # Each keeps a virtual environment of its own below this folder. Nothing but pip and apt packages is fetched.
@@ -27,7 +28,7 @@ ARTEFACTS := $(CURDIR)/test-artefacts
 OPENCV4 := $(CURDIR)/$(TEST_VENV)/opencv4
 PYTEST = GIGAEDGE_ARTEFACTS=$(ARTEFACTS) $(TEST_VENV)/bin/python -m pytest
 
-.PHONY: demo test faults soak fuzz mutants format clean
+.PHONY: demo test faults soak fuzz trials mutants format clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/gigaedge demo --out $(DEMO_OUT)
@@ -49,6 +50,10 @@ soak: $(TEST_VENV)/.ready
 
 fuzz: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/python tools/fuzz_limits.py --sequences 1000000 --seed 1 --jobs 2
+
+trials: $(TEST_VENV)/.ready
+	$(TEST_VENV)/bin/python -m tests.calibration.study_intrinsics --sets 20
+	$(TEST_VENV)/bin/python -m tests.calibration.witness_trials 100
 
 mutants: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/python tools/coverage_limits.py
