@@ -66,7 +66,8 @@ def compared(stored: WitnessInfo, before: list[Capture], truth: World) -> Compar
 
 def test_looks_are_stored_with_what_the_calibration_knows(stored: WitnessInfo) -> None:
     assert [look.role for look in stored.looks] == [LEFT] * len(LOOKS)
-    assert all(len(look.ids) >= 18 for look in (*stored.looks, *stored.front))
+    # Two thirds of 24: the gripper hides some, and OpenCV 4 reads one less than 5 does.
+    assert all(len(look.ids) >= 16 for look in (*stored.looks, *stored.front))
     assert stored.front[0].role == FRONT
     assert (stored.sigma_px, stored.sigma_joint) == (0.2, pytest.approx(np.radians(0.05)))
 
