@@ -38,9 +38,9 @@ test: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff check .
 	$(TEST_VENV)/bin/mypy
 	$(TEST_VENV)/bin/lint-imports
-	$(PYTEST) -n 2 --dist loadfile tests/core tests/export tests/calibration $(PYTEST_ARGS)
-	PYTHONPATH=$(OPENCV4) $(PYTEST) -n 2 --dist loadfile tests/calibration $(PYTEST_ARGS)
-	$(PYTEST) tests/runtime tests/tools tests/e2e tests/faults $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 --dist worksteal -m "not realtime" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 PYTHONPATH=$(OPENCV4) $(PYTEST) -n 2 --dist worksteal tests/calibration $(PYTEST_ARGS)
+	$(PYTEST) -m realtime $(PYTEST_ARGS)
 
 faults: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/python -m tests.faults $(FAULTS_ARGS)

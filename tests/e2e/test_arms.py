@@ -30,6 +30,8 @@ from gigaedge_runtime.latch import latchable, read_latch, set_latch
 from gigaedge_runtime.states import Fault, FaultCode
 from tests.command_line import answer, fails, gigaedge, succeeds
 
+pytestmark = pytest.mark.realtime
+
 HOME = (0.0, 1.2, -1.0, 0.0, 0.5, 0.0, 0.03)
 PARK = (0.2, 1.0, -0.8, 0.0, 0.3, 0.0, 0.0)
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sim.yaml"

@@ -28,7 +28,7 @@ from gigaedge_runtime.devices.sim_realsense import SoftwareCamera
 from tests.calibration.wrist_cell import HIGH, LEFT, RIGHT, WristCell
 from tests.command_line import answer, fails, gigaedge, succeeds
 
-pytestmark = pytest.mark.usefixtures("private_home")
+pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("private_home")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 POSE = [0.0, 0.6, -0.6, 0.0, 0.3, 0.0, 0.0]

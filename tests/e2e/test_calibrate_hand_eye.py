@@ -32,6 +32,8 @@ from gigaedge_calibration.mounts import transform_of
 from gigaedge_runtime.devices.sim_world import Renderer
 from tests.command_line import answer, fails, gigaedge, gigaedge_process
 
+pytestmark = pytest.mark.realtime
+
 Array = NDArray[np.float64]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BOARD = BoardInfo(columns=7, rows=5, square=0.038, marker=0.026, dictionary="DICT_4X4_50", measured=0.266)
@@ -176,7 +178,7 @@ def test_what_is_missing_is_named(site: Path) -> None:
         amend(file, change)
 
     lens = load_simulation(site.with_name("synthetic-world.yaml")).camera("cam_high").lens.lens(640, 480)
-    set_camera(intrinsics=lens_info(replace(lens, width=320, height=240)))
+    set_camera(intrinsics=lens_info(replace(lens, width=320, height=240, cx=160.0, cy=120.0)))
     fails("cam_high: the lens was calibrated at 320x240 px and the site runs 640x480", *command, "cam_high")
     set_camera(intrinsics=None)
     fails("no lens of cam_high; run `gigaedge calibrate intrinsics", *command, "cam_high")

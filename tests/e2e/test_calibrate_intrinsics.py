@@ -13,6 +13,8 @@ from gigaedge.calibration import load_calibration
 from gigaedge_calibration.captures import load_captures
 from tests.command_line import gigaedge, succeeds
 
+pytestmark = pytest.mark.realtime
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

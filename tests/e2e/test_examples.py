@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from gigaedge_runtime import Observation, Policy
 
+pytestmark = pytest.mark.realtime
+
 ONE_CALL = Path(__file__).parents[2] / "examples" / "one_call" / "chunk.py"
 
 

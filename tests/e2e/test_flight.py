@@ -18,6 +18,8 @@ from gigaedge_runtime.flight_reader import FlightRecord
 from tests.command_line import answer, fails, gigaedge, succeeds
 from tests.flight_cell import FlightCell, rewrite
 
+pytestmark = pytest.mark.realtime
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -18,6 +18,8 @@ import yaml
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge_runtime.devices.sim_realsense import render_scene
 
+pytestmark = pytest.mark.realtime
+
 ROOT = Path(__file__).parents[2]
 GIGAEDGE = (sys.executable, "-m", "gigaedge")
 

@@ -16,6 +16,8 @@ from gigaedge.site import load_site
 from gigaedge_runtime.cell import open_cell
 from gigaedge_runtime.devices.sim_world import Renderer
 
+pytestmark = pytest.mark.realtime
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "synthetic.yaml"
 
 

@@ -16,7 +16,7 @@ import yaml
 from gigaedge.robot import CAMERA_ROLES
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 
 
 def run(*command: object, cwd: Path, timeout: float = 600) -> str:

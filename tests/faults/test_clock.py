@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from gigaedge.clock import monotonic
 from gigaedge.site import CanConfig
 from gigaedge_runtime.devices.piper_link import PiperLink
 from tests.faults.cell import LoggedArm
 from tests.faults.wires import WallClock
+
+pytestmark = pytest.mark.realtime
 
 HOUR = 3600.0
 PLAUSIBLE = 1.0

@@ -17,6 +17,8 @@ from tests.faults.cases import CASES, WATCHDOG
 from tests.faults.cell import Cell, LoggedArm
 from tests.faults.harness import perform
 
+pytestmark = pytest.mark.realtime
+
 OUTCOME = Outcome(
     "bus-silent", (), "feedback", "both arms hold", 61.7, 48.4, "nothing", "left arm: old (pid 7)", 3.0
 )

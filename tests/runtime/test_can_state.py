@@ -20,6 +20,8 @@ from gigaedge_runtime.devices.can_state import (
     require_adapter,
 )
 
+pytestmark = pytest.mark.realtime
+
 
 def attribute(kind: int, value: bytes) -> bytes:
     head = struct.pack("=HH", 4 + len(value), kind) + value

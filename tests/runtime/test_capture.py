@@ -21,7 +21,7 @@ W, H, FPS = 64, 48, 30
 HIGH, LEFT, RIGHT = CAMERA_ROLES
 
 
-pytestmark = pytest.mark.usefixtures("private_home")
+pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("private_home")]
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 from gigaedge_runtime.devices.sim_world import Renderer
 from gigaedge_runtime.report import RunReport
 
-pytestmark = pytest.mark.usefixtures("private_home")
+pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("private_home")]
 
 WIDTH, HEIGHT = 160, 120
 LATENCY = 0.045

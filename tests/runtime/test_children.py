@@ -25,6 +25,8 @@ from gigaedge_runtime.children import (
     wait_until,
 )
 
+pytestmark = pytest.mark.realtime
+
 SITE = Site.model_validate(
     {
         "bundle": Path("bundle"),

@@ -10,6 +10,8 @@ from gigaedge.errors import CameraError
 from gigaedge.site import CameraConfig
 from gigaedge_runtime.devices.files import VideoCamera
 
+pytestmark = pytest.mark.realtime
+
 COUNT = 4
 
 

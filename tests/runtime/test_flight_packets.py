@@ -23,6 +23,8 @@ from gigaedge_runtime.flight_packets import (
 )
 from gigaedge_runtime.mailbox import ChunkMailbox
 
+pytestmark = pytest.mark.realtime
+
 
 def pair() -> tuple[Receiver, Sender]:
     receiver, sender = make_socket()

@@ -21,6 +21,8 @@ from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 from gigaedge_runtime.mailbox import Board, Order
 from gigaedge_runtime.states import FaultCode, State
 
+pytestmark = pytest.mark.realtime
+
 HOME = (0.1, 0.9, -0.8, 0.2, 0.5, -0.1, 0.03)
 PERIOD = 0.005
 TRIALS = 8

@@ -11,6 +11,8 @@ from gigaedge_runtime.devices.piper import PiperArm
 from gigaedge_runtime.hosting import simulated_arms
 from gigaedge_runtime.limits import Limits
 
+pytestmark = pytest.mark.realtime
+
 POSE = (0.2, 1.0, -0.9, 0.1, 0.4, -0.1, 0.02)
 SITE = Site.model_validate(
     {

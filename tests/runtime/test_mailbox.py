@@ -29,6 +29,8 @@ from gigaedge_runtime.mailbox import (
 from gigaedge_runtime.seqlock import Block
 from gigaedge_runtime.states import Fault, FaultCode, State
 
+pytestmark = pytest.mark.realtime
+
 ACTIONS = np.arange(48 * ROBOT_DIM, dtype=np.float32).reshape(48, ROBOT_DIM) / 100
 
 

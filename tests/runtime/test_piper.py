@@ -36,6 +36,8 @@ from gigaedge_runtime.devices.sim_frames import LimitReply
 from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 from gigaedge_runtime.states import FaultCode
 
+pytestmark = pytest.mark.realtime
+
 HOME = (0.1, 0.9, -0.8, 0.2, 0.5, -0.1, 0.03)
 FALL_COMMANDS = (0x150,)
 _numbers = itertools.count()

@@ -17,6 +17,8 @@ from gigaedge_runtime.devices.piper_report import firmware_notice
 from gigaedge_runtime.preflight import check_cameras, check_firmware
 from gigaedge_runtime.run import run_site
 
+pytestmark = pytest.mark.realtime
+
 DEGREES = ((-150, 150), (0, 180), (-170, 0), (-100, 100), (-70, 70), (-120, 120))
 FACTORY = FirmwareLimits(
     position_min=tuple(math.radians(low) for low, _ in DEGREES),

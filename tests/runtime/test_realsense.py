@@ -24,7 +24,7 @@ from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense, SoftwareC
 W, H, FPS, RECORDED = 64, 48, 30, 15
 
 
-pytestmark = pytest.mark.usefixtures("private_home")
+pytestmark = [pytest.mark.realtime, pytest.mark.usefixtures("private_home")]
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,8 @@ from gigaedge_runtime.report import RunReport
 from gigaedge_runtime.run import run_site
 from gigaedge_runtime.supervisor import Programs, Progress
 
+pytestmark = pytest.mark.realtime
+
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_policy.py")), "ramp")
 
 

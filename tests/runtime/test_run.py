@@ -37,6 +37,8 @@ from gigaedge_runtime.run import attend_arms, run_site
 from gigaedge_runtime.states import State
 from gigaedge_runtime.supervisor import Programs, Progress
 
+pytestmark = pytest.mark.realtime
+
 HERE = Path(__file__).parent
 HOME = (-2.0, 1.2, -1.0, 0.0, 0.5, 0.0, 0.03)
 

@@ -20,6 +20,8 @@ from gigaedge_runtime.scheduling import ThreadAccount, Usage, lock_memory
 from gigaedge_runtime.states import Machine, Thresholds
 from gigaedge_runtime.statistics import LATE, ControlStatistics
 
+pytestmark = pytest.mark.realtime
+
 SITE = Site.model_validate(
     {
         "bundle": "demo",

@@ -13,6 +13,8 @@ import pytest
 
 from gigaedge_runtime.devices.sim_bus import FRAME, FRAME_TIME, INTERFACE, SimBus, SimBusServer
 
+pytestmark = pytest.mark.realtime
+
 _numbers = itertools.count()
 
 

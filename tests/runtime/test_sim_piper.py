@@ -18,6 +18,8 @@ from gigaedge_runtime.devices.sim_bus import INTERFACE
 from gigaedge_runtime.devices.sim_frames import LimitReply
 from gigaedge_runtime.devices.sim_piper import SimulatedPiper
 
+pytestmark = pytest.mark.realtime
+
 HOME = (0.1, 0.9, -0.8, 0.2, 0.5, -0.1, 0.03)
 _numbers = itertools.count()
 

@@ -12,6 +12,8 @@ import pytest
 import soak
 from soak import Growth, Sample, growth, problems
 
+pytestmark = pytest.mark.realtime
+
 ROOT = Path(__file__).resolve().parents[2]
 CALM = {"control": {"late": {"queued": 2}, "failed_sends": 0}}
 STILL = Growth(anonymous=100.0, growth=0.5, resident=150.0, descriptors=0, threads=0)
