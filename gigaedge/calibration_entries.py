@@ -24,13 +24,16 @@ def entry_of(
 ) -> CameraCalibration:
     """What the file knows of this very camera, with its stream as it is now; of another one in its place, nothing.
 
-    `serial`: of the device, where it is not the one that the site names.
+    A lens or a reference picture of another size than the stream's goes. `serial`: of the device, where it is not the
+    one that the site names.
     """
-    serial = serial or config.identity
+    serial, stream = serial or config.identity, stream_of(config)
     known = calibration.camera(config.role)
-    if known is not None and known.serial == serial:
-        return known.model_copy(update={"stream": stream_of(config)})
-    return CameraCalibration(role=config.role, serial=serial, stream=stream_of(config))
+    if known is None or known.serial != serial:
+        return CameraCalibration(role=config.role, serial=serial, stream=stream)
+    if (known.stream.width, known.stream.height) != (stream.width, stream.height):
+        known = known.model_copy(update={"factory": None, "intrinsics": None, "view": None})
+    return known.model_copy(update={"stream": stream})
 
 
 def with_camera(calibration: Calibration, entry: CameraCalibration) -> Calibration:

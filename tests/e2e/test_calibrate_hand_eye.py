@@ -178,9 +178,10 @@ def test_what_is_missing_is_named(site: Path) -> None:
         amend(file, change)
 
     lens = load_simulation(site.with_name("synthetic-world.yaml")).camera("cam_high").lens.lens(640, 480)
-    set_camera(intrinsics=lens_info(replace(lens, width=320, height=240, cx=160.0, cy=120.0)))
+    small = StreamInfo(width=320, height=240, fps=5)
+    set_camera(intrinsics=lens_info(replace(lens, width=320, height=240, cx=160.0, cy=120.0)), stream=small)
     fails("cam_high: the lens was calibrated at 320x240 px and the site runs 640x480", *command, "cam_high")
-    set_camera(intrinsics=None)
+    set_camera(intrinsics=None, stream=StreamInfo(width=640, height=480, fps=5))
     fails("no lens of cam_high; run `gigaedge calibrate intrinsics", *command, "cam_high")
     amend(file, lambda known: known.model_copy(update={"board": BOARD.model_copy(update={"measured": None})}))
     set_camera(intrinsics=lens_info(lens))
