@@ -26,6 +26,7 @@ DEMO_OUT := demo-out
 ARTEFACTS := $(CURDIR)/test-artefacts
 # Calibration is tested with the newest OpenCV 4, too; it lies beside the environment's own.
 OPENCV4 := $(CURDIR)/$(TEST_VENV)/opencv4
+OPENCV4_PIN := opencv-python>=4.9,<5
 PYTEST = GIGAEDGE_ARTEFACTS=$(ARTEFACTS) $(TEST_VENV)/bin/python -m pytest
 
 .PHONY: demo test faults soak fuzz trials mutants format clean
@@ -79,5 +80,5 @@ $(TEST_VENV)/.ready: TESTING := yes
 	$*/bin/python -m pip install --quiet $(TORCH) --editable ".[$(EXTRAS)]"
 	sh tools/system-packages.sh opencv $*/bin/python
 	$(if $(TESTING),sh tools/system-packages.sh browser $*/bin/python)
-	$(if $(TESTING),$*/bin/python -m pip install --quiet --no-deps --upgrade --target $(OPENCV4) 'opencv-python>=4.9,<5')
+	$(if $(TESTING),$*/bin/python -m pip install --quiet --no-deps --upgrade --target $(OPENCV4) '$(OPENCV4_PIN)')
 	touch $@
