@@ -128,8 +128,8 @@ def hand_eye_command(
     else:
         print_judgements(f"{camera}: mount", rows)
         typer.echo(_summary(camera, mount, result))
-        for cause in mount.causes:
-            typer.echo(f"note: {cause}")
+        said = " ".join(row.cause for row in rows)
+        print_notices([cause for cause in mount.causes if cause not in said])
         typer.echo(f"{file}: written" if usable else f"nothing was written; the pictures are in {folder}")
     conclude(rows, strict=strict)
 
