@@ -311,6 +311,11 @@ def test_a_run_without_references_says_so_after_it(site: Path) -> None:
     from gigaedge.cli.calibrate.check import check_before_run
     from gigaedge.site import load_site
 
+    assert check_before_run(load_site(site)) == []  # simulated cameras see what they are told to
+    document = yaml.safe_load(site.read_text(encoding="utf-8"))
+    for number, camera in enumerate(document["cameras"]):
+        camera.update(driver="realsense", serial=str(number))
+    site.write_text(yaml.safe_dump(document), encoding="utf-8")
     began = time.process_time()
     (notice,) = check_before_run(load_site(site))
     assert time.process_time() - began < 0.5  # no camera was opened

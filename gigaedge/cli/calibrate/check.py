@@ -108,10 +108,12 @@ def draw_sight(sight: Sight, out: Path) -> None:
 def check_before_run(site: Site) -> list[str]:
     """Make the fast check where the site has a calibration with views; its warnings are printed at once.
 
-    Returns what is to be said after the run: that there was nothing to compare with.
+    Returns what is to be said after the run: that there was nothing to compare a real camera's view with.
     Raises CheckFailedError: a check failed; CalibrationError: the calibration cannot be read; CameraError, ArmError.
     """
     if site.calibration is None:
+        if all(camera.driver != "realsense" or camera.serial is None for camera in site.cameras):
+            return []
         return ["no calibration: nobody checked what the cameras see; see `gigaedge calibrate --help`"]
     from gigaedge.calibration import load_calibration
     from gigaedge.cli.calibrate.looking import references_of, watching
