@@ -78,7 +78,7 @@ def test_a_wrist_camera_s_latency_is_within_3_ms_and_its_sigma_honest() -> None:
 
 def test_a_fixed_camera_s_too() -> None:
     off, in_sigmas = errors(fixed=True)
-    assert np.sqrt(np.mean(off**2)) < 2e-3
+    assert np.abs(off).max() < 3e-3
     assert 0.5 < np.sqrt(np.mean(in_sigmas**2)) < 1.6
 
 
