@@ -165,7 +165,8 @@ class CameraSet:
                 return Refusal(trouble.reason, role, trouble=trouble.text)
             if frame is None:
                 return Refusal("missing", role)
-            frames[role] = replace(frame, captured=frame.captured + self.latencies.get(role, 0.0))
+            latency = self.latencies.get(role)
+            frames[role] = frame if latency is None else replace(frame, captured=frame.captured + latency)
         oldest = min(frames.values(), key=lambda frame: frame.captured)
         age = now - oldest.captured
         if age > max_age:
