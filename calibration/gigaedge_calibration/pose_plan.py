@@ -249,11 +249,6 @@ def _by_covariance(rough: Rough, taken: NDArray[np.float64], drawn: Array) -> Ar
     return np.asarray(-variances @ scale)
 
 
-def worst_gap(sigma: tuple[float, float], needed: tuple[float, float]) -> float:
-    """How many times a pair of standard deviations (rad, m) is above what is needed; at most 1: enough."""
-    return max(have / want for have, want in zip(sigma, needed, strict=True))
-
-
 def nudges(room: Room, joints: NDArray[np.float64], turn: float = float(np.radians(18))) -> Sequence[Array]:
     """Poses near where the arm stands, rad, (6,) each, that turn the wrist about different axes: what a first, rough
     answer needs, when nothing is known of where camera and board are.

@@ -14,11 +14,6 @@ from gigaedge_calibration import kalibr_chain, mrcal_model, opencv_file, ros_cam
 ExportFormat = Literal["ros", "opencv", "kalibr", "urdf", "mrcal"]
 ImportFormat = Literal["ros", "opencv", "kalibr"]
 
-SUFFIX: dict[ExportFormat, str] = {
-    "ros": ".yaml", "opencv": ".yml", "kalibr": ".yaml", "urdf": ".urdf", "mrcal": ".cameramodel",
-}  # fmt: skip
-"""How the tools name such files."""
-
 
 @dataclass(frozen=True)
 class Exported:
