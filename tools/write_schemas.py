@@ -1,10 +1,11 @@
-"""Write the JSON schemas of manifest, site file, simulated world, calibration and text encoder into docs/."""
+"""Write the JSON schemas of every document the project reads or writes into docs/."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from gigaedge.benchmark import BenchReport
 from gigaedge.bundle import Manifest
 from gigaedge.calibration import Calibration
 from gigaedge.simulation import World
@@ -13,6 +14,7 @@ from gigaedge.text_encoder import TextEncoderInfo
 
 DOCS = Path(__file__).parents[1] / "docs"
 MODELS = {
+    "bench.schema.json": BenchReport,
     "calibration.schema.json": Calibration,
     "manifest.schema.json": Manifest,
     "simulation.schema.json": World,
