@@ -1,4 +1,4 @@
-"""What a latency measurement found: the document that `gigaedge bench` writes. Times in ms unless a name says otherwise.
+"""What a latency measurement found: the document that `gigaedge bench` writes. Times in ms unless said otherwise.
 
 A report is made by several processes that each load the bundle anew: what a process happens to get - addresses, pages,
 a place in the caches - shifts all of its timings together, so chunks of one process are no independent samples.
@@ -187,7 +187,7 @@ class Gauge(Part):
     """One sensor over the measurement."""
 
     name: str
-    """As in `package` (RAPL), `VDD_GPU_SOC` (tegrastats), `GPU 0 power` (nvidia-smi), `cpu clock`, `thermal x86_pkg`."""
+    """As in `package` (RAPL), `VDD_GPU_SOC` (tegrastats), `GPU 0 power` (nvidia-smi), `cpu clock`."""
     source: Literal["rapl", "tegrastats", "nvidia-smi", "sysfs", "proc"]
     unit: Literal["W", "MHz", "C", "MB", "%"]
     mean: float

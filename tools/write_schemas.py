@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from gigaedge.benchmark import BenchReport
 from gigaedge.bundle import Manifest
 from gigaedge.calibration import Calibration
@@ -13,7 +15,7 @@ from gigaedge.site import Site
 from gigaedge.text_encoder import TextEncoderInfo
 
 DOCS = Path(__file__).parents[1] / "docs"
-MODELS = {
+MODELS: dict[str, type[BaseModel]] = {
     "bench.schema.json": BenchReport,
     "calibration.schema.json": Calibration,
     "manifest.schema.json": Manifest,
