@@ -43,7 +43,8 @@ FOLLOWERS: Final = {
     "Identity",
 }
 """Operators that compute in the type of their first input."""
-INT8_BLOCKS, INT4_BLOCKS = Blocks(bits=8, block=128), Blocks(bits=4, block=32)
+INT8_BLOCKS, INT4_BLOCKS = Blocks(bits=8, block=32), Blocks(bits=4, block=32)
+"""32 is the one block size that the weight-only tensor-core kernels in ONNX Runtime's CUDA wheels are built for."""
 INT8_ACCURACY: Final = 4
 """MatMulNBits on the CPU: multiply in int8."""
 Make = Callable[[], NDArray[Any]]
