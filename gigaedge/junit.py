@@ -23,7 +23,7 @@ def render(reports: Sequence[BenchReport]) -> str:
     for number, report in enumerate(reports):
         _suite(root, number, report)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode() + "\n"
 
 
 def _suite(root: ElementTree.Element, number: int, report: BenchReport) -> None:

@@ -6,8 +6,8 @@ sure a difference is. Two groups of processes are compared by B. L. Welch's test
 problem when several different population variances are involved, Biometrika 34, 1947).
 
 A machine that does something else meanwhile makes everything slower. A fixed piece of work, the yardstick, was timed
-before every chunk; a chunk's time in units of the yardstick's is not moved by what moves both. But nothing says that
-both are moved alike. So a difference counts only when it is seen both ways, by the clock and by the yardstick.
+before every chunk; chunks in units of the yardstick are not moved by what moves both. But nothing says that both are
+moved alike. So a difference counts only when it is seen both ways, by the clock and by the yardstick.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ POWER: Final = 0.9
 """How often a slowdown is to be seen that the run is said to be able to see."""
 MIN_PROCESSES: Final = 3
 """With two, t quantiles are so large that nothing is ever seen."""
+
+_TERMS: Final = 30
+"""Of a continued fraction, and as many more as its parameters' square root: enough for 1e-9."""
 
 Samples = Sequence[Sequence[float]]
 """One sequence of times per process."""
@@ -102,20 +105,17 @@ class Comparison:
 def compare(now: Measured, before: Measured, tolerance: float) -> Comparison:
     """Compare two measurements of the same thing; `tolerance` is a fraction."""
     return Comparison(
-        by_clock=_welch(_by_clock(now), _by_clock(before), tolerance),
-        by_yardstick=_welch(_by_yardstick(now), _by_yardstick(before), tolerance),
+        by_clock=_welch(_medians(now.chunk), _medians(before.chunk), tolerance),
+        by_yardstick=_welch(
+            *(_medians(each.chunk) - _medians(each.yardstick) for each in (now, before)), tolerance
+        ),
         tolerance=tolerance,
     )
 
 
-def _by_clock(measured: Measured) -> NDArray[np.float64]:
-    return np.array([np.median(np.log(times)) for times in measured.chunk])
-
-
-def _by_yardstick(measured: Measured) -> NDArray[np.float64]:
-    """Pairs, not medians of both: what slows a chunk down was there when the yardstick was timed."""
-    pairs = zip(measured.chunk, measured.yardstick, strict=True)
-    return np.array([np.median(np.log(times) - np.log(yardstick)) for times, yardstick in pairs])
+def _medians(samples: Samples) -> NDArray[np.float64]:
+    """Of the logarithms, one per process."""
+    return np.array([np.median(np.log(times)) for times in samples], np.float64)
 
 
 def _welch(now: NDArray[np.float64], before: NDArray[np.float64], tolerance: float) -> Ratio:
@@ -124,7 +124,8 @@ def _welch(now: NDArray[np.float64], before: NDArray[np.float64], tolerance: flo
     error = math.sqrt(sum(parts))
     # Welch-Satterthwaite; two groups without any spread are as sure as can be.
     freedom = (
-        sum(parts) ** 2 / sum(part**2 / (group.size - 1) for part, group in zip(parts, (now, before), strict=True))
+        sum(parts) ** 2
+        / sum(part**2 / (group.size - 1) for part, group in zip(parts, (now, before), strict=True))
         if error
         else float(now.size + before.size - 2)
     )
@@ -152,7 +153,7 @@ def student_quantile(probability: float, freedom: float) -> float:
     low, high = 0.0, 1.0
     while student_cdf(high, freedom) < probability:
         low, high = high, 2 * high
-    while high - low > 1e-12 * high:
+    while high - low > 1e-9 * high:
         middle = (low + high) / 2
         low, high = (middle, high) if student_cdf(middle, freedom) < probability else (low, middle)
     return high
@@ -174,12 +175,8 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
         math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     )
     fraction = 1.0
-    for m in range(_TERMS, 0, -1):
+    for m in range(_TERMS + int(math.sqrt(a + b)), 0, -1):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m - 1) * (a + b + m - 1) * x / ((a + 2 * m - 2) * (a + 2 * m - 1))
         fraction = 1 + odd / (1 + even / fraction)
     return front / (a * fraction)
-
-
-_TERMS: Final = 200
-"""Of the continued fraction: enough for 1e-12 with 1 to 1000 degrees of freedom."""

@@ -15,11 +15,10 @@ from gigaedge.cli.common import (
     SeedOption,
     SolverOption,
     needs,
-    print_json,
+    parts_progress,
     print_notices,
-    stages_progress,
 )
-from gigaedge.errors import CheckFailedError, InputError
+from gigaedge.errors import CheckFailedError
 
 if TYPE_CHECKING:
     from gigaedge.benchmark import BenchReport
@@ -141,7 +140,7 @@ def bench_command(
         for each in found
     ]
     before = _check(plans, budgets, baseline)
-    with stages_progress(json) as progress:
+    with parts_progress(json) as progress:
         reports = measure(plans, progress)
     reports = [
         _judged(each, budgets, before[index] if before else None, tolerance / 100)
@@ -172,9 +171,7 @@ def _check(
     from gigaedge.machine import describe_machine
 
     for plan in plans:
-        require_measured(
-            budgets, layout=plan.manifest.layout, profile=plan.limits, path=bool(plan.path)
-        )
+        require_measured(budgets, layout=plan.manifest.layout, profile=plan.limits, path=bool(plan.path))
     if baseline is None:
         return None
     before = match(read_baseline(baseline), len(plans), baseline)
@@ -195,12 +192,13 @@ def _check(
 def _judged(
     report: BenchReport, budgets: Sequence[Budget], before: BenchReport | None, tolerance: float
 ) -> BenchReport:
-    from gigaedge import baseline, budgets as budget_rules
+    from gigaedge import baseline
+    from gigaedge import budgets as rules
     from gigaedge.benchmark import Verdict
 
     ran_on = ", ".join(report.ran_on)
     verdicts = [Verdict(name="provider", passed=True, text=f"every node ran on {ran_on}, as asked for")]
-    verdicts += budget_rules.judge(report, budgets)
+    verdicts += rules.judge(report, budgets)
     told = list(report.notices)
     if before is not None:
         verdicts += baseline.judge(report, before, tolerance)
@@ -208,13 +206,12 @@ def _judged(
     return report.model_copy(update={"verdicts": tuple(verdicts), "notices": tuple(told)})
 
 
-def _write(
-    reports: Sequence[BenchReport], out: Path | None, page: Path | None, junit: Path | None
-) -> None:
+def _write(reports: Sequence[BenchReport], out: Path | None, page: Path | None, junit: Path | None) -> None:
+    from gigaedge.benchmark import to_json
     from gigaedge.files import write_text
 
     if out is not None:
-        write_text(out, _document(reports))
+        write_text(out, to_json(reports))
     if junit is not None:
         from gigaedge.junit import render as render_junit
 
@@ -225,16 +222,11 @@ def _write(
         write_text(page, render(reports))
 
 
-def _document(reports: Sequence[BenchReport]) -> str:
-    """One report as itself, several as a list."""
-    from gigaedge.benchmark import to_json
-
-    return to_json(reports)
-
-
 def _show(reports: Sequence[BenchReport], *, json: bool) -> None:
     if json:
-        typer.echo(_document(reports), nl=False)
+        from gigaedge.benchmark import to_json
+
+        typer.echo(to_json(reports), nl=False)
         return
     from gigaedge.cli.bench_table import print_report
 

@@ -15,7 +15,6 @@ from gigaedge.errors import ProcessError
 from gigaedge_runtime.bench_job import ChunksResult, Job, LimitsResult, Message, Plan, SteadyResult
 from gigaedge_runtime.bench_report import assemble
 from gigaedge_runtime.children import ONE_THREAD, error_of, python_module
-from gigaedge_runtime.path_bench import measure_path
 
 PROGRAM = python_module("gigaedge_runtime.bench_process")
 
@@ -78,14 +77,24 @@ def _time_chunks(found: _Found, number: int, progress: Progress) -> None:
 def _look_around(found: _Found, progress: Progress) -> None:
     """What is measured once: the board in a steady run, the machine's limits, the whole loop."""
     plan, name = found.plan, found.plan.bundle.name
-    progress(f"{name}: {'soak' if plan.soak else 'steady run'}", int(plan.steady))
-    found.steady = run_job(plan.job("steady"), progress.advance).steady
+    if plan.steady:
+        progress(f"{name}: {'soak' if plan.soak else 'steady run'}", int(plan.steady))
+        found.steady = run_job(plan.job("steady"), progress.advance).steady
     if plan.limits:
         progress(f"{name}: peaks of the machine, profile of the graphs")
         found.limits = run_job(plan.job("limits"), progress.advance).limits
-    for arms in (1, 2) if plan.path else ():
-        progress(f"{name}: the whole loop, {arms} simulated {'arm' if arms == 1 else 'arms'}")
-        found.path.append(
+    if plan.path:
+        found.path = _run_loops(plan, progress)
+
+
+def _run_loops(plan: Plan, progress: Progress) -> list[PathInfo]:
+    """The whole loop with one arm and with two."""
+    from gigaedge_runtime.path_bench import measure_path  # with the devices' libraries
+
+    found = []
+    for arms in (1, 2):
+        progress(f"{plan.bundle.name}: the whole loop, {arms} simulated {'arm' if arms == 1 else 'arms'}")
+        found.append(
             measure_path(
                 plan.bundle,
                 arms=arms,
@@ -96,6 +105,7 @@ def _look_around(found: _Found, progress: Progress) -> None:
                 solver=plan.samplers[0].solver,
             )
         )
+    return found
 
 
 def run_job(job: Job, advance: Callable[[int], None]) -> Message:

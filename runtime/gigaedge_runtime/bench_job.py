@@ -70,7 +70,7 @@ class Plan:
     warmup: int = 3
     seed: int = 0
     steady: float = 3.0
-    """s of chunks without a pause, beside the board's sensors."""
+    """s of chunks without a pause, beside the board's sensors; 0: none."""
     soak: bool = False
     """Whether the steady run is a measurement of its own."""
     limits: bool = True
@@ -85,8 +85,9 @@ class Plan:
         Raises BundleError: no bundle, or one that lacks a step count, the solver or the prompt.
         """
         manifest = read_manifest(bundle)
-        own = [schedule.steps for schedule in manifest.sampler.schedules if schedule.solver == solver]
-        schedules = [manifest.schedule(count, solver) for count in [*(steps or own)] or [None]]
+        first = manifest.schedule(None, solver)
+        own = [schedule for schedule in manifest.sampler.schedules if schedule.solver == first.solver]
+        schedules = [manifest.schedule(count, solver) for count in steps] or own
         name = prompt or manifest.prompts.names[0]
         if name not in manifest.prompts.names:
             have = ", ".join(manifest.prompts.names)
@@ -120,6 +121,9 @@ class SamplerTimes(Part):
     sampler: Sampler
     chunk: tuple[float, ...]
     yardstick: tuple[float, ...]
+    chunk_work: tuple[float, ...]
+    """Processor time of all threads."""
+    yardstick_work: tuple[float, ...]
     stages: dict[str, tuple[float, ...]]
 
 

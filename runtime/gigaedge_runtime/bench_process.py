@@ -11,7 +11,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Final, TextIO
 
 from gigaedge.bundle import open_bundle
@@ -29,6 +29,7 @@ from gigaedge_runtime.bench_job import (
 from gigaedge_runtime.measuring import RecordingDevice, observe
 from gigaedge_runtime.memory import gpu_used, resident
 from gigaedge_runtime.policy import Observation, Policy
+from gigaedge_runtime.yardstick import Yardstick
 
 TELL: Final = 0.25
 """s between two messages: whoever reads them computes a little, too."""
@@ -81,8 +82,6 @@ def main() -> int:
 
 def time_chunks(job: Job, device: RecordingDevice, answer: Answer) -> Message:
     """Task chunks: the samplers take turns, so that what the machine does meanwhile falls on all of them."""
-    from gigaedge_runtime.yardstick import Yardstick
-
     before, gpu_before = resident("VmRSS"), gpu_used() if job.provider != "cpu" else None
     begin = perf_counter()
     policy = load(job, device)
@@ -104,7 +103,7 @@ def time_chunks(job: Job, device: RecordingDevice, answer: Answer) -> Message:
     for _ in range(job.repeats):
         for sampler, times in timed.items():
             policy.set_sampler(sampler.steps, sampler.solver)
-            times.add(yardstick.run(), policy, observation)
+            times.add(yardstick, policy, observation)
             answer.advance(1)
     result = ChunksResult(
         load=loaded - begin,
@@ -123,14 +122,20 @@ class _Timed:
     def __init__(self) -> None:
         self._chunk: list[float] = []
         self._yardstick: list[float] = []
+        self._chunk_work: list[float] = []
+        self._yardstick_work: list[float] = []
         self._stages: dict[str, list[float]] = defaultdict(list)
 
-    def add(self, yardstick: float, policy: Policy, observation: Observation) -> None:
-        """Time one more chunk, the yardstick's time being that just before."""
+    def add(self, yardstick: Yardstick, policy: Policy, observation: Observation) -> None:
+        """Time the yardstick and one more chunk."""
+        before = process_time()
+        self._yardstick.append(yardstick.run())
+        between = process_time()
         begin = perf_counter()
         chunk = policy.chunk(observation)
         self._chunk.append(perf_counter() - begin)
-        self._yardstick.append(yardstick)
+        self._yardstick_work.append(between - before)
+        self._chunk_work.append(process_time() - between)
         for stage, seconds in chunk.timings.items():
             self._stages[stage].append(seconds)
         if chunk.step_times:
@@ -138,9 +143,13 @@ class _Timed:
 
     def told(self, sampler: Sampler) -> SamplerTimes:
         """As the answer has it."""
-        stages = {stage: tuple(times) for stage, times in self._stages.items()}
         return SamplerTimes(
-            sampler=sampler, chunk=tuple(self._chunk), yardstick=tuple(self._yardstick), stages=stages
+            sampler=sampler,
+            chunk=tuple(self._chunk),
+            yardstick=tuple(self._yardstick),
+            chunk_work=tuple(self._chunk_work),
+            yardstick_work=tuple(self._yardstick_work),
+            stages={stage: tuple(times) for stage, times in self._stages.items()},
         )
 
 

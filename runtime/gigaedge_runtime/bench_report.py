@@ -122,6 +122,8 @@ def _row(processes: Sequence[SamplerTimes], profile: Sequence[StageProfile]) -> 
         stages={stage: Distribution.of(times) for stage, times in stages.items()},
         samples=tuple(tuple(map(_ms, each.chunk)) for each in processes),
         yardstick=tuple(tuple(map(_ms, each.yardstick)) for each in processes),
+        work=tuple(tuple(map(_ms, each.chunk_work)) for each in processes),
+        yardstick_work=tuple(tuple(map(_ms, each.yardstick_work)) for each in processes),
     )
 
 
