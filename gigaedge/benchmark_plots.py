@@ -96,6 +96,7 @@ def path_figure(ways: Sequence[Way]) -> Figure:
         axes.set_ylim(len(names) + 0.6, -0.6)
         axes.set_xlim(left=0)
         axes.grid(axis="x", alpha=0.4)
+        axes.set_axisbelow(True)
         axes.set_title(way.title, loc="left", fontsize=10)
     panels[-1].set_xlabel("time since the camera's exposure (ms)")
     return fig

@@ -37,7 +37,7 @@ tbody tr { vertical-align: top; }
 .grade.pass { color: var(--pass); } .grade.warn { color: var(--warn); } .grade.fail { color: var(--fail); }
 .grade.none { color: var(--faint); font-weight: 400; }
 .banner { border: 1px solid var(--line); border-left: .5rem solid var(--faint); padding: .6rem 1rem; }
-.banner .grade { font-size: 1.6rem; display: block; }
+.banner .grade { font-size: 1.6rem; display: block; white-space: normal; }
 .banner.pass { border-left-color: var(--pass); } .banner.warn { border-left-color: var(--warn); }
 .banner.fail { border-left-color: var(--fail); }
 figure { margin: 1.5rem 0; } figcaption { color: var(--faint); } figure .wide { margin: 0; }
