@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from gigaedge.errors import ProcessError
 
@@ -66,25 +67,25 @@ def main(argv: Sequence[str]) -> int:
     """Measure this process and print a MemoryUse as JSON."""
     from gigaedge_runtime.policy import Observation, Policy
 
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     policy = Policy.load(argv[0])
     gc.collect()
-    loaded = _resident("VmRSS")
+    loaded = resident("VmRSS")
     policy.chunk(Observation.make_example(policy.manifest.view))
     manifest = policy.manifest
     use = MemoryUse(
         weights=manifest.weights.bytes,
         weights_fp32=FP32_BYTES * manifest.model.parameters,
         loaded=loaded - before,
-        first_chunk=_resident("VmRSS") - before,
-        peak=_resident("VmHWM") - before,
+        first_chunk=resident("VmRSS") - before,
+        peak=resident("VmHWM") - before,
     )
     print(json.dumps(asdict(use)))
     return 0
 
 
-def _resident(field: str) -> int:
-    """Bytes of a line of /proc/self/status: VmRSS now, VmHWM at most so far."""
+def resident(field: Literal["VmRSS", "VmHWM"]) -> int:
+    """Of this process, bytes; VmRSS: now, VmHWM: at most so far (Linux, proc(5))."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
