@@ -95,6 +95,8 @@ class SubjectInfo(Part):
     view_height: int
     context_tokens: int
     """State and picture; 0 in layout single, whose graph does not show them."""
+    rate_hz: float | None = None
+    """Actions per second; None where the report does not say."""
 
 
 class SettingsInfo(Part):

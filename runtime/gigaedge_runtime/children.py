@@ -27,6 +27,7 @@ from gigaedge import errors
 from gigaedge.errors import GigaedgeError, ProcessError
 from gigaedge.robot import Side
 from gigaedge.site import Site
+from gigaedge_runtime.memory import resident
 
 POLICY_NICENESS = 5
 """Of the policy process: on a small computer the cameras' and the network's threads give way to control."""
@@ -164,6 +165,11 @@ class Child:
         report = self._read().get("report")
         return report if isinstance(report, dict) else None
 
+    def peak_memory(self) -> int | None:
+        """The most resident memory that the ended child had, bytes; None when it was killed or crashed."""
+        peak = self._read().get("peak_memory")
+        return peak if isinstance(peak, int) else None
+
     def error(self) -> GigaedgeError | None:
         """Why the child has ended, None when it is running or ended well.
 
@@ -231,6 +237,7 @@ def child_main(
         mend = "close other programs or take a smaller bundle"
         outcome = _failure(ProcessError(f"the {name} process ran out of memory; {mend}"))
         code = ProcessError.exit_code
+    outcome["peak_memory"] = resident("VmHWM")
     os.write(launch.outcome, json.dumps(outcome).encode())
     return code
 

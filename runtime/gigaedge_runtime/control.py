@@ -17,6 +17,7 @@ from gigaedge.errors import ArmError, InputError
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
 from gigaedge.site import Site
 from gigaedge_runtime.devices import Arm, ArmState
+from gigaedge_runtime.latency_path import Reaching
 from gigaedge_runtime.limits import Command, Limiter, Limits
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
 from gigaedge_runtime.parking import find_swap, park_pose
@@ -91,6 +92,7 @@ class ControlLoop:
         self.armed = False
         limits = self.limiter.limits
         self._schedule = Schedule(limits.acceleration, limits.jerk, site.execution.fade, site.execution.decay)
+        self._reaching = Reaching(board.handover)
         self._seen = Seen()
         self._states: dict[Side, ArmState] = {}
         self._failed: dict[Side, int] = dict.fromkeys(arms, 0)
@@ -146,6 +148,7 @@ class ControlLoop:
             self._excused_at = now
         self._last_tick = now
         fault = self._read_arms(now)
+        self._lap("feedback")
         fault = self._take_chunk(now) or fault
         if not policy_alive and not (seen.stop or seen.park):
             fault = Fault(FaultCode.POLICY, "the policy process died")
@@ -157,18 +160,29 @@ class ControlLoop:
         self._compare_with_park()
         state = self._step(now)
         if self.armed:
-            self._send(self._command(now, state))
+            self._aim(now, state)
+            self._lap("decide")
+            command = self._limit(state)
+            self._lap("limits")
+            self._send(command, now)
+            self._lap("send")
+        else:
+            self._lap("decide")
         settled = self._settled(now, state)
         self._publish(now, settled)
         if self._on_tick is not None:
             self._on_tick(self, now)
-        self.statistics.worked(self._clock() - now)
+        self._lap("publish")
+        self.statistics.worked()
         return not (seen.stop and settled)
 
     def report(self, scheduling: str) -> ControlReport:
         """Everything that was counted; `scheduling` says how the process was scheduled."""
         enabled = {side: state.enabled for side, state in self._states.items()}
         return self.statistics.report(self.machine, self.limiter, enabled, scheduling)
+
+    def _lap(self, stage: str) -> None:
+        self.statistics.lap(stage, self._clock())
 
     def _read_arms(self, now: float) -> Fault | None:
         """Read both arms, append to the ring of measured states; say what is wrong with them."""
@@ -234,6 +248,7 @@ class ControlLoop:
             return Fault(FaultCode.NON_FINITE, f"chunk {record.id} is refused: {error}")
         before = self._schedule.trajectory
         self._schedule.accept(trajectory)
+        self._reaching.came(self.armed)
         self.statistics.chunks_late += not trajectory.due(now)
         if self.machine.state is State.RUNNING:
             self.statistics.seams.add(now, before, trajectory, record.delay)
@@ -322,27 +337,38 @@ class ControlLoop:
                 self._schedule.restart(now, self.limiter.position)
         return state
 
-    def _command(self, now: float, state: State) -> Command:
+    def _aim(self, now: float, state: State) -> None:
+        """Where the arms are to go at `now`, s."""
         if state is State.PARKING and self._park is not None:
             np.copyto(self._target, self._park)
-            return self.limiter.approach(self._target, self._measured)
-        if state.follows and (not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk):
+        elif state is State.RUNNING:
+            self._schedule.sample(now, self._target, self._target_velocity, self._target_acceleration)
+        elif state is State.APPROACH:
+            self._schedule.target(now, self._target)
+        if not state.follows:
+            self._reaching.left()
+        elif not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk:
             self.statistics.chunks.append(self._seen.chunk)
+            self._reaching.followed(self._seen.chunk)
+
+    def _limit(self, state: State) -> Command:
+        """The next command on the way there."""
         if state is State.RUNNING:
-            aim = (self._target, self._target_velocity, self._target_acceleration)
-            self._schedule.sample(now, *aim)
-            return self.limiter.track(*aim, self._measured)
-        if state is State.APPROACH:
-            return self.limiter.approach(self._schedule.target(now, self._target), self._measured)
+            return self.limiter.track(
+                self._target, self._target_velocity, self._target_acceleration, self._measured
+            )
+        if state is State.APPROACH or (state is State.PARKING and self._park is not None):
+            return self.limiter.approach(self._target, self._measured)
         return self.limiter.decelerate()
 
-    def _send(self, command: Command) -> None:
-        """Send to every arm that can be commanded.
+    def _send(self, command: Command, tick: float) -> None:
+        """Send to every arm that can be commanded, in the tick that began at `tick`, s.
 
         An arm that reported a fault or lost its power gets nothing more in this run: once a person frees it,
         it would jump to a target of the past.
         """
         self.statistics.commanded(command)
+        called = self._clock()
         for side, arm in self._arms.items():
             if side in self._muted:
                 continue
@@ -355,6 +381,8 @@ class ControlLoop:
                 self._send_errors[side] = str(error)
             self._failed[side] = 0 if taken else self._failed[side] + 1
             self.statistics.failed_sends += not taken
+        if self._reaching.pending:
+            self._reaching.sent(tick, called, [arm.sent_at for arm in self._arms.values()], self._clock())
 
     def _settled(self, now: float, state: State) -> bool:
         """True when nothing is commanded, or the command has stood still for `SETTLING`."""

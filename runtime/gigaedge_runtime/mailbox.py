@@ -1,4 +1,4 @@
-"""Shared memory between the processes of a run: newest chunk, measured states, status, command.
+"""Shared memory between the processes of a run: newest chunk and its way, measured states, status, command.
 
 The memory is anonymous (`memfd_create`) and handed over by file descriptor, so that a process killed at any
 moment leaves nothing behind, not even a name. Every block is a fixed numpy layout behind a sequence lock
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gigaedge.errors import InputError, ObservationError, ProcessError
 from gigaedge.robot import ROBOT_DIM
+from gigaedge_runtime.latency_path import HANDOVER_LAYOUT, HandoverBlock
 from gigaedge_runtime.seqlock import HEADER, Block
 from gigaedge_runtime.states import Fault, FaultCode, State
 
@@ -62,7 +63,7 @@ _PLANNER = np.dtype(
     [("heartbeat", "<f8"), ("phase", "<i8"), ("chunks", "<i8"), ("refused", "<i8"), ("reason", f"S{_TEXT}")]
 )
 _ORDER = np.dtype([("order", "<i8")])
-_LAYOUT = (_CHUNK, _RING, *([_SLOT] * RING_LENGTH), _STATUS, _PLANNER, _ORDER)
+_LAYOUT = (_CHUNK, _RING, *([_SLOT] * RING_LENGTH), _STATUS, _PLANNER, _ORDER, HANDOVER_LAYOUT)
 _MAGIC = zlib.crc32(repr([(d.descr, d.itemsize) for d in dict.fromkeys(_LAYOUT)]).encode(), RING_LENGTH)
 
 
@@ -345,6 +346,7 @@ class Board:
         self.status = StatusBlock(memory, offsets[last], _STATUS)
         self.planner = PlannerBlock(memory, offsets[last + 1], _PLANNER)
         self.order = OrderBlock(memory, offsets[last + 2], _ORDER)
+        self.handover = HandoverBlock(memory, offsets[last + 3], HANDOVER_LAYOUT)
 
     @staticmethod
     def create() -> int:

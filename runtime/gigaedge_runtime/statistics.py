@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
+from gigaedge_runtime.histogram import FineHistogram, Histogram
 from gigaedge_runtime.limits import Clamps, Limiter
-from gigaedge_runtime.report import ClampCounts, ControlReport, Histogram, LateCause, LateTick, StateChange
+from gigaedge_runtime.report import ClampCounts, ControlReport, LateCause, LateTick, StateChange
 from gigaedge_runtime.scheduling import ThreadAccount, Usage
 from gigaedge_runtime.seam import Seams
 from gigaedge_runtime.states import Machine
@@ -24,6 +26,13 @@ _LATE_KEPT = 100
 
 STOLEN_EVERY = 200
 """Ticks between two looks at what a hypervisor took: too costly for every one."""
+
+TICK_STAGES: Final = ("feedback", "decide", "limits", "send", "publish")
+"""What a tick consists of, in order.
+
+feedback: the lifelines, and what both arms report; decide: a new chunk, the state machine and the target that is due;
+limits: from target to command; send: both arms' SDK; publish: status for the others, and the flight record. A tick of
+arms without power has no `limits` and no `send`."""
 
 _JOINTS = np.array(DELTA_MASK)
 
@@ -56,7 +65,10 @@ class ControlStatistics:
         self._late: Counter[LateCause] = Counter()
         self._late_ticks: list[LateTick] = []
         self._period = Histogram()
-        self._work = Histogram()
+        self._work = FineHistogram()
+        self._stages = {name: FineHistogram() for name in TICK_STAGES}
+        self._lap_began = 0.0
+        self._tick_began = 0.0
         self._travel_commanded = np.zeros(ROBOT_DIM)
         self._travel_measured = np.zeros(ROBOT_DIM)
         self._commanded = np.full(ROBOT_DIM, np.nan)
@@ -66,6 +78,7 @@ class ControlStatistics:
 
     def tick(self, now: float) -> None:
         """One tick began at `now`, s."""
+        self._tick_began = self._lap_began = now
         if self._begin is None:
             self._begin = now
         before, self._usage = self._usage, self._account.read() if self._account else self._usage
@@ -106,15 +119,21 @@ class ControlStatistics:
                 LateTick(time, period, computed, queued, stolen, others, self._worked, cause)
             )
 
-    def worked(self, duration: float) -> None:
-        """A tick took `duration`, s."""
-        self._worked = duration
-        self._work.add(duration)
+    def lap(self, stage: str, now: float) -> None:
+        """A stage of the tick, by `TICK_STAGES`, ended at `now`, s."""
+        self._stages[stage].add(now - self._lap_began)
+        self._lap_began = now
+
+    def worked(self) -> None:
+        """The tick is over, with its last lap."""
+        self._worked = self._lap_began - self._tick_began
+        self._work.add(self._worked)
 
     def restart_period(self) -> None:
         """Forget the periods so far: enabling an arm takes longer than a tick, by design."""
         self._period = Histogram()
-        self._work = Histogram()
+        self._work = FineHistogram()
+        self._stages = {name: FineHistogram() for name in TICK_STAGES}
         self._last_tick = None
         self._late.clear()
         self._late_ticks.clear()
@@ -168,6 +187,7 @@ class ControlStatistics:
             standstill_after=standstill,
             enabled={str(side): on for side, on in enabled.items()},
             scheduling=scheduling,
+            stages={name: spread for name, each in self._stages.items() if (spread := each.spread()).count},
         )
 
     def _clamps(self, clamps: Clamps) -> ClampCounts:

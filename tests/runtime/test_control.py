@@ -47,6 +47,7 @@ class FakeArm:
     enable_error: str | None = None
     code: FaultCode = FaultCode.ARM
     reconnects: int = 0
+    sent_at: float = 0.0
 
     def connect(self) -> None:
         raise AssertionError("the loop gets connected arms")
@@ -76,6 +77,7 @@ class FakeArm:
             return False
         self.target = np.r_[joints, gripper]
         self.sent.append(self.target)
+        self.sent_at = self.now()
         return True
 
     def close(self) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from gigaedge.cli.run import print_run
+from gigaedge_runtime.histogram import FineHistogram, Histogram
 from gigaedge_runtime.report import (
     CameraHealth,
     ClampCounts,
     ControlReport,
-    Histogram,
     LateTick,
     PolicyReport,
     RunReport,
@@ -95,20 +95,39 @@ def test_clamps_are_summed_by_limit() -> None:
 
 def test_spread() -> None:
     assert Spread.of([]) == Spread(0, 0.0, 0.0, 0.0, 0.0)
-    assert Spread.of([0.3, 0.1, 0.2]) == Spread(3, 0.2, pytest.approx(0.298), pytest.approx(0.2998), 0.3)
+    assert Spread.of([0.3, 0.1, 0.2]) == Spread(
+        3, 0.2, pytest.approx(0.298), pytest.approx(0.2998), 0.3,
+        p90=pytest.approx(0.28), mean=pytest.approx(0.2), sd=pytest.approx((0.02 / 3) ** 0.5), min=0.1,
+    )  # fmt: skip
 
 
-def test_histogram_agrees_with_exact_percentiles() -> None:
+@pytest.mark.parametrize("kind", [Histogram, FineHistogram])
+def test_histograms_agree_with_exact_percentiles(kind: type[Histogram]) -> None:
     samples = np.random.default_rng(1).gamma(5.0, 1e-3, 5000)
-    histogram = Histogram()
+    histogram = kind()
     for sample in samples:
         histogram.add(float(sample))
     exact, spread = Spread.of(samples), histogram.spread()
     assert spread.count == 5000
-    assert spread.p50 == pytest.approx(exact.p50, abs=2e-5)
-    assert spread.p99 == pytest.approx(exact.p99, abs=5e-5)
+    assert spread.p50 == pytest.approx(exact.p50, abs=4e-5)
+    assert spread.p90 == pytest.approx(exact.p90, abs=6e-5)
+    assert spread.p99 == pytest.approx(exact.p99, abs=8e-5)
     assert spread.p999 == pytest.approx(exact.p999, abs=1e-3)
-    assert spread.max == exact.max
+    assert (spread.min, spread.max) == (exact.min, exact.max)
+    assert spread.mean == pytest.approx(exact.mean, rel=1e-9)
+    assert spread.sd == pytest.approx(exact.sd, rel=1e-6)
+
+
+@pytest.mark.parametrize("duration", [0.0, 1e-9, 3e-6, 0.7, 90.0, 1e4])
+def test_a_fine_histogram_is_right_to_one_percent_over_eight_decades(duration: float) -> None:
+    histogram = FineHistogram()
+    histogram.add(duration)
+    assert histogram.spread().p50 == duration, "nothing lies outside of the extremes"
+    for other in (duration / 1.5, 1.5 * duration):
+        histogram.add(other)
+    # Before 0.1 us and after 100 s there is one bin each.
+    tolerance = 0.006 if 1e-7 < duration < 100 else 1e3
+    assert histogram.spread().p50 == pytest.approx(duration, rel=tolerance, abs=1e-7)
 
 
 def test_histogram_beyond_its_range_and_empty() -> None:

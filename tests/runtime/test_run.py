@@ -198,7 +198,7 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
     assert control.sends > 2 * 200 * 2
     assert control.period.p50 == pytest.approx(0.005, abs=5e-4)
     assert set(policy.stages) == {
-        "wait", "state", "compose", "inference", "context", "steps", "publish", "total",
+        "transport", "wait", "state", "compose", "inference", "context", "steps", "publish", "total",
     }  # fmt: skip
     assert policy.stages["total"].p50 > policy.stages["inference"].p50 > 0.02
     assert len(seen) >= 4

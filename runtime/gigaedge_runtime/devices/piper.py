@@ -156,6 +156,11 @@ class PiperArm:
         return self._link.failed_frames
 
     @property
+    def sent_at(self) -> float:
+        """When the bus took the first frame of the newest joint command, s on CLOCK_MONOTONIC; 0 before any."""
+        return self._link.sent_at
+
+    @property
     def firmware(self) -> str | None:
         """Firmware version such as "S-V1.8-6", or None while the arm has not answered (some 25 ms)."""
         return read_firmware(self._link.sdk)

@@ -42,6 +42,9 @@ LIMIT_REPLY_IDS: Final = (0x473, 0x47C)
 REPLY_IDS: Final = (*LIMIT_REPLY_IDS, 0x476, 0x4AF)
 FEEDBACK_IDS: Final = (STATUS_ID, *JOINT_IDS, GRIPPER_ID, *DRIVER_IDS)
 
+FIRST_JOINT_COMMAND_ID: Final = 0x155
+"""The first frame of a joint command: joints 1 and 2."""
+
 BITRATE: Final = 1_000_000
 """bit/s; PiPER knows no other."""
 
@@ -88,6 +91,9 @@ class PiperLink:
         """Received frames that are no standard data frames of eight bytes."""
         self.failed_frames = 0
         """Sent frames that the bus did not take."""
+        self.sent_at = 0.0
+        """When the bus took the last `FIRST_JOINT_COMMAND_ID`, s on CLOCK_MONOTONIC. On SocketCAN: the kernel has put
+        it into the interface's queue; with the SDK's sockets it does not say when the frame was on the wire."""
         self._can = can_config
         self._clock = clock
         # Other adapters stamp with clocks of their own.
@@ -195,10 +201,12 @@ class PiperLink:
         taken = bus.CAN_STATUS.SEND_MESSAGE_SUCCESS
         send_message: Callable[..., object] = bus.SendCanMessage
 
-        def send_and_count(*args: Any, **kwargs: Any) -> object:
-            status = send_message(*args, **kwargs)
+        def send_and_count(arbitration_id: int, *args: Any, **kwargs: Any) -> object:
+            status = send_message(arbitration_id, *args, **kwargs)
             if status is not taken:
                 self.failed_frames += 1
+            elif arbitration_id == FIRST_JOINT_COMMAND_ID:
+                self.sent_at = self._clock()
             return status
 
         bus.SendCanMessage = send_and_count
