@@ -248,7 +248,6 @@ class ControlLoop:
             return Fault(FaultCode.NON_FINITE, f"chunk {record.id} is refused: {error}")
         before = self._schedule.trajectory
         self._schedule.accept(trajectory)
-        self._reaching.came(self.armed)
         self.statistics.chunks_late += not trajectory.due(now)
         if self.machine.state is State.RUNNING:
             self.statistics.seams.add(now, before, trajectory, record.delay)
@@ -270,7 +269,8 @@ class ControlLoop:
         self._refuse_unfit()
         for arm in self._arms.values():
             arm.enable()
-        self._read_arms(self._clock())
+        self._reaching.powered = self._clock()
+        self._read_arms(self._reaching.powered)
         self.limiter.reset(self._measured)
         self.armed = True
         self._regrid = True
