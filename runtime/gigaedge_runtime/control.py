@@ -172,8 +172,7 @@ class ControlLoop:
         self._publish(now, settled)
         if self._on_tick is not None:
             self._on_tick(self, now)
-        self._lap("publish")
-        self.statistics.worked()
+        self.statistics.worked(self._lap("publish") - now)
         return not (seen.stop and settled)
 
     def report(self, scheduling: str) -> ControlReport:
@@ -181,8 +180,11 @@ class ControlLoop:
         enabled = {side: state.enabled for side, state in self._states.items()}
         return self.statistics.report(self.machine, self.limiter, enabled, scheduling)
 
-    def _lap(self, stage: str) -> None:
-        self.statistics.lap(stage, self._clock())
+    def _lap(self, stage: str) -> float:
+        """Say that a stage of the tick has ended; returns when, s."""
+        now = self._clock()
+        self.statistics.lap(stage, now)
+        return now
 
     def _read_arms(self, now: float) -> Fault | None:
         """Read both arms, append to the ring of measured states; say what is wrong with them."""
