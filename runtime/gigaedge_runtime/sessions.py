@@ -48,6 +48,11 @@ class Device:
             _preload()
 
     @property
+    def workers(self) -> int:
+        """Threads that ONNX Runtime computes with on the CPU."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+
+    @property
     def memory(self) -> str:
         """ONNX Runtime's name of the memory that buffers live in."""
         return "cpu" if self.provider == "cpu" else "cuda"
@@ -96,7 +101,7 @@ class Device:
 
     def _load(self, path: Path, providers: list[Any]) -> ort.InferenceSession:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+        options.intra_op_num_threads = self.workers
         # Waiting threads sleep: on a small board the 200 Hz control loop needs the core they would spin on.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
