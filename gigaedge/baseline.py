@@ -135,8 +135,11 @@ def notices(now: BenchReport, before: BenchReport) -> tuple[str, ...]:
 
 
 def _measured(row: StepsRow, on_cpu: bool) -> Measured:
-    """A GPU's chunk needs processor time only for waiting."""
-    work = Timed(row.work, row.yardstick_work) if on_cpu and row.work else None
+    """What the yardstick and processor time say is of the CPU only; for a GPU the clock has to do."""
+    if not on_cpu:
+        constant = tuple((1.0,) * len(times) for times in row.samples)
+        return Measured(Timed(row.samples, constant))
+    work = Timed(row.work, row.yardstick_work) if row.work else None
     return Measured(Timed(row.samples, row.yardstick), work)
 
 
