@@ -5,12 +5,12 @@ process share its addresses and its luck, so that the spread between processes, 
 sure a difference is.
 
 A machine that does something else meanwhile makes everything slower. A fixed piece of work, the yardstick, was timed
-before every chunk: times are counted in units of it, which takes away what slows both alike. What slows them
-differently grows with how busy the machine was, which is the yardstick's time as well. So it is the covariate of an
-analysis of covariance (R. A. Fisher, Statistical Methods for Research Workers, 4th ed., 1932): two groups on parallel
-lines. Five processes hardly determine the lines' slope; it is known beforehand to be near 0, give or take
-`SLOPE_SPREAD`. Two measurements at the same load are compared sharply, and from one load to another with the doubt that
-is due.
+before every chunk: times are counted in units of it, which takes away what slows both alike. What slows a chunk more
+than the yardstick, or less, is not taken away, and the more the two measurements differ in how busy the machine was, as
+the yardstick's time tells, the larger it may be. So that difference, times `UNLIKE`, is added to the standard error: two
+measurements at the same load are compared sharply, those at different loads with the doubt that is due. The rest is
+B. L. Welch's test (The generalization of Student's problem when several different population variances are involved,
+Biometrika 34, 1947).
 
 Two currencies are compared so: time by the clock, which is what counts, and processor time, which is less disturbed and
 says nothing of a GPU. Each test may be wrong in half of `ALPHA`.
@@ -30,9 +30,9 @@ ALPHA: Final = 0.01
 """How often a bundle that takes just what the tolerance permits may be called slower."""
 POWER: Final = 0.9
 """How often a slowdown is seen that a measurement is said to be able to see."""
-SLOPE_SPREAD: Final = 0.25
-"""Standard deviation of the slope, log of chunk over yardstick against log of yardstick. From idle to a load of eight
-on two cores, a small policy's chunks became 1.3 times as much slower as the yardstick, in logarithms."""
+UNLIKE: Final = 0.15
+"""Standard deviation of what a load does to chunks beyond what it does to the yardstick, as a fraction of the latter, in
+logarithms. From nearly idle to a load of eight on two cores it was 0.2 to 0.3 for the demo's small policy."""
 MIN_PROCESSES: Final = 3
 """With two, t quantiles are so large that nothing is ever seen."""
 _TERMS: Final = 30
@@ -133,7 +133,11 @@ def compare(now: Measured, before: Measured, tolerance: float) -> Comparison:
 def _ratio(now: Timed, before: Timed, busy: tuple[Array, Array], tolerance: float) -> Ratio:
     chunks = _medians(now.chunk), _medians(before.chunk)
     times = chunks[0] - _medians(now.yardstick), chunks[1] - _medians(before.yardstick)
-    difference, error, freedom = _covariance(times, busy)
+    difference = float(times[0].mean() - times[1].mean())
+    parts = [float(group.var(ddof=1)) / group.size for group in times]
+    unlike = UNLIKE * float(busy[0].mean() - busy[1].mean())
+    error = math.sqrt(sum(parts) + unlike**2)
+    freedom = _welch_satterthwaite(parts, [group.size for group in times])
     reach = student_quantile(1 - ALPHA / 2, freedom) * error
     power = student_quantile(POWER, freedom) * error
     return Ratio(
@@ -145,21 +149,11 @@ def _ratio(now: Timed, before: Timed, busy: tuple[Array, Array], tolerance: floa
     )
 
 
-def _covariance(times: tuple[Array, Array], busy: tuple[Array, Array]) -> tuple[float, float, float]:
-    """The difference of two groups' times at the same busyness, its standard error, and degrees of freedom."""
-    freedom = sum(group.size for group in times) - 2
-    x = np.concatenate([group - group.mean() for group in busy])
-    y = np.concatenate([group - group.mean() for group in times])
-    sizes = sum(1 / group.size for group in times)
-    apart = float(busy[0].mean() - busy[1].mean())
-    # The slope is the mean of what the data and what is known beforehand say, weighted by how sure each is.
-    noise = float(y @ y) / freedom
-    slope = float(x @ y) / (float(x @ x) + noise / SLOPE_SPREAD**2) if noise else 0.0
-    residual = y - slope * x
-    noise = float(residual @ residual) / freedom
-    doubt = 1 / (float(x @ x) / noise + 1 / SLOPE_SPREAD**2) if noise else 0.0
-    difference = float(times[0].mean() - times[1].mean()) - slope * apart
-    return difference, math.sqrt(noise * sizes + doubt * apart**2), freedom
+def _welch_satterthwaite(parts: Sequence[float], sizes: Sequence[int]) -> float:
+    """Degrees of freedom of a sum of squared standard errors; of groups without any spread, all."""
+    if not sum(parts):
+        return float(sum(sizes) - len(sizes))
+    return sum(parts) ** 2 / sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
 
 
 def _medians(samples: Samples) -> Array:
