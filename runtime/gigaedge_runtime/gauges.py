@@ -81,7 +81,8 @@ class Gauges:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the thread and the tools."""
+        """End the thread and the tools, after a last sample."""
+        self._sample()
         self._ends.close()
 
     def report(self, chunks: int) -> GaugesInfo:
