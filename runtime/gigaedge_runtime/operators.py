@@ -69,8 +69,10 @@ def work_of(
     if operator in _CONVOLUTIONS:
         return _convolution(inputs, outputs[0], parameter_bytes, float32=float32)
     if operator in _ATTENTION and len(inputs) > 1 and len(inputs[1].shape) > 2:
-        # Scores, then their product with the values. Heads may be an axis or part of the last one.
-        positions = inputs[1].shape[-2]
+        # Scores, then their product with the values; heads may be an axis or part of the last one. Keys from before
+        # are an input more, and all keys together the second output.
+        keys = outputs[1] if len(outputs) > 1 else inputs[1]
+        positions = keys.shape[-2]
         elements = prod(inputs[0].shape) + prod(outputs[0].shape)
         return Work(2.0 * positions * elements, float32=float32)
     return Work()

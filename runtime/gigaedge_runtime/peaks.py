@@ -26,12 +26,12 @@ _GRAPHS = Path(__file__).parent
 _SECONDS = 0.5
 """Of measurement per figure; about 3 s in all."""
 _PEAK_ROWS = (64, 256, 512)
-_READ_BYTES = 512 << 20
-_WINDOW_BYTES = 16 << 20
-"""Read at once: half a millisecond."""
-_WINDOW = _WINDOW_BYTES // 8
-"""Of int64."""
-_MIN_READ_BYTES = 64 << 20
+_READ_BYTES = 128 << 20
+"""Read at once, by all threads."""
+_MIN_PART_BYTES, _MAX_PART_BYTES = 2 << 20, 16 << 20
+"""Of it by one thread: long enough for its start not to count, and half a millisecond at most on a fast core."""
+_PASSES = 4
+"""Times as much memory as is read at once, and as the caches hold."""
 _GPU_SIDE = 8192
 """A GPU's products, and its memory to read: 268 MB of weights."""
 UNKNOWN_CACHE_BYTES = 64 << 20
@@ -43,16 +43,16 @@ GPU_CACHE_BYTES = 128 << 20
 def measure_peaks(device: Device, *, seconds: float = _SECONDS) -> Peaks:
     """Measure with the device's provider and threads, about `seconds` per figure.
 
-    On the CPU: integers summed in numpy by as many threads as inference uses, window by window through 512 MB, so that
-    no window is in a cache when its turn comes again (less memory where that is not free); products of 64 to 512 rows
-    with constant 512 x 512 weights in ONNX Runtime, float32 and uint8 by int8. On a GPU (TensorRT's is measured through
-    CUDA): products of 8192 x 8192 float32 without TF32, and memory by one row times such a matrix; no int8, as weights
-    are all that gigaedge keeps in int8 there. Raises DeviceError where the provider does not run.
+    On the CPU: integers summed in numpy by as many threads as inference has, in turn through four times the memory that
+    the caches hold, so that nothing is in one when its turn comes again; products of 64 to 512 rows with constant
+    512 x 512 weights in ONNX Runtime, float32 and uint8 by int8. On a GPU (TensorRT's is measured through CUDA):
+    products of 8192 x 8192 float32 without TF32, and memory by one row times such a matrix; no int8, as there gigaedge
+    keeps weights in int8 and computes in floating point. Raises DeviceError where the provider does not run.
     """
     if device.provider != "cpu":
         return _gpu_peaks(Device("cuda", device.threads), seconds)
     return Peaks(
-        read_gb_s=_read_rate(device.workers, seconds),
+        read_gb_s=_read_rate(device.workers, cache_bytes(device), seconds),
         fp32_gflop_s=_product_rate(device, "product_fp32.onnx", np.dtype(np.float32), seconds),
         int8_gop_s=_product_rate(device, "product_int8.onnx", np.dtype(np.uint8), seconds),
     )
@@ -79,27 +79,19 @@ def cache_bytes(device: Device, *, sys: Path = SYS) -> int:
     return sum(found.values()) or UNKNOWN_CACHE_BYTES
 
 
-def _read_rate(threads: int, seconds: float) -> float:
+def _read_rate(threads: int, caches: int, seconds: float) -> float:
     """GB/s."""
-    memory = _memory(min(_READ_BYTES, _available_bytes() // 4))
-    windows = [np.array_split(window, threads) for window in np.split(memory, memory.size // _WINDOW)]
+    part = min(max(_READ_BYTES // threads, _MIN_PART_BYTES), _MAX_PART_BYTES)
+    count = max(_PASSES, -(-_PASSES * caches // (part * threads)))
+    # Written once: memory that was not is one page of zeros.
+    memory = np.ones((count, threads, part // 8), np.int64)
     with ThreadPoolExecutor(threads) as pool:
 
         def read(number: int) -> None:
             # Ends when every part is summed; numpy lets go of the interpreter's lock meanwhile.
-            list(pool.map(np.add.reduce, windows[number % len(windows)]))
+            list(pool.map(np.add.reduce, memory[number % count]))
 
-        return _WINDOW_BYTES / _best(read, seconds) / 1e9
-
-
-def _memory(size: int) -> NDArray[np.int64]:
-    """At least 64 MB of integers in pages of their own: untouched memory is one page of zeros."""
-    return np.ones(max(size, _MIN_READ_BYTES) // _WINDOW_BYTES * _WINDOW, np.int64)
-
-
-def _available_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
-    match = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(encoding="ascii"), re.MULTILINE)
-    return int(match[1]) << 10 if match else 0
+        return part * threads / _best(read, seconds) / 1e9
 
 
 def _product_rate(device: Device, graph: str, dtype: np.dtype[Any], seconds: float) -> float:
