@@ -32,7 +32,7 @@ from gigaedge_runtime.memory import resident
 POLICY_NICENESS = 5
 """Of the policy process: on a small computer the cameras' and the network's threads give way to control."""
 
-_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """numpy's and OpenCV's own threads would only contend with control; ONNX Runtime has its own setting."""
 
 
@@ -140,7 +140,7 @@ class Child:
             self._process = subprocess.Popen(
                 [*command, "--launch", str(orders)],
                 stdin=subprocess.DEVNULL,
-                env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
+                env={**dict.fromkeys(ONE_THREAD, "1"), **os.environ},
                 pass_fds=(orders, *launch.descriptors),
                 start_new_session=True,
             )

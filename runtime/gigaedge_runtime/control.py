@@ -172,8 +172,7 @@ class ControlLoop:
         self._publish(now, settled)
         if self._on_tick is not None:
             self._on_tick(self, now)
-        self._lap("publish")
-        self.statistics.worked()
+        self.statistics.worked(self._lap("publish") - now)
         return not (seen.stop and settled)
 
     def report(self, scheduling: str) -> ControlReport:
@@ -181,8 +180,11 @@ class ControlLoop:
         enabled = {side: state.enabled for side, state in self._states.items()}
         return self.statistics.report(self.machine, self.limiter, enabled, scheduling)
 
-    def _lap(self, stage: str) -> None:
-        self.statistics.lap(stage, self._clock())
+    def _lap(self, stage: str) -> float:
+        """Say that a stage of the tick has ended; returns when, s."""
+        now = self._clock()
+        self.statistics.lap(stage, now)
+        return now
 
     def _read_arms(self, now: float) -> Fault | None:
         """Read both arms, append to the ring of measured states; say what is wrong with them."""
@@ -248,7 +250,6 @@ class ControlLoop:
             return Fault(FaultCode.NON_FINITE, f"chunk {record.id} is refused: {error}")
         before = self._schedule.trajectory
         self._schedule.accept(trajectory)
-        self._reaching.came(self.armed)
         self.statistics.chunks_late += not trajectory.due(now)
         if self.machine.state is State.RUNNING:
             self.statistics.seams.add(now, before, trajectory, record.delay)
@@ -270,7 +271,8 @@ class ControlLoop:
         self._refuse_unfit()
         for arm in self._arms.values():
             arm.enable()
-        self._read_arms(self._clock())
+        self._reaching.powered = self._clock()
+        self._read_arms(self._reaching.powered)
         self.limiter.reset(self._measured)
         self.armed = True
         self._regrid = True

@@ -35,7 +35,7 @@ HOST_STAGES: Final = ("state", "compose", "publish")
 """What the host does for a chunk that is neither inference nor waiting."""
 
 HANDOVER_LAYOUT = np.dtype(
-    [("chunk", "<i8"), ("tick", "<f8"), ("called", "<f8"), ("sent", "<f8"), ("last_sent", "<f8")]
+    [("chunk", "<i8"), *((name, "<f8") for name in ("tick", "called", "sent", "last_sent", "powered"))]
 )
 
 _PENDING: Final = 4
@@ -86,6 +86,8 @@ class Handover:
     """The bus had taken the first frame."""
     last_sent: float
     """It had taken all of them, of both arms."""
+    powered: float
+    """The arms had got their power."""
 
 
 class HandoverBlock(Block):
@@ -98,6 +100,7 @@ class HandoverBlock(Block):
         record = self.record
         record["chunk"], record["tick"], record["called"] = handover.chunk, handover.tick, handover.called
         record["sent"], record["last_sent"] = handover.sent, handover.last_sent
+        record["powered"] = handover.powered
         self.write()
 
     def newest(self) -> Handover | None:
@@ -113,17 +116,14 @@ class Reaching:
 
     def __init__(self, block: HandoverBlock) -> None:
         self._block = block
-        self._powered = False
+        self.powered = 0.0
+        """When the arms got their power, s on CLOCK_MONOTONIC."""
         self.pending = 0
         """A chunk that is followed and of which no bus has taken a frame yet; 0: none."""
 
-    def came(self, powered: bool) -> None:
-        """A chunk came, to arms with or without power; the latter is not followed up: it waits for the motors."""
-        self._powered = powered
-
     def followed(self, chunk: int) -> None:
-        """The newest chunk is about to be commanded for the first time."""
-        self.pending = chunk if self._powered else 0
+        """A chunk is about to be commanded for the first time."""
+        self.pending = chunk
 
     def left(self) -> None:
         """No chunk is followed."""
@@ -136,7 +136,7 @@ class Reaching:
         """
         sent = [moment for moment in sent_at if moment >= called]
         if sent:
-            self._block.publish(Handover(self.pending, tick, called, min(sent), now))
+            self._block.publish(Handover(self.pending, tick, called, min(sent), now, self.powered))
             self.pending = 0
 
 
@@ -160,7 +160,8 @@ class PathLog:
             return
         while self._pending and self._pending[0].chunk <= handover.chunk:
             birth = self._pending.popleft()
-            if birth.chunk == handover.chunk:
+            # One that was there before the arms had power waited for that.
+            if birth.chunk == handover.chunk and birth.published >= handover.powered:
                 self._count(birth, handover)
 
     def report(self) -> PathReport | None:

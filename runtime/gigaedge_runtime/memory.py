@@ -18,6 +18,7 @@ from typing import Literal
 from gigaedge.errors import ProcessError
 
 FP32_BYTES = 4
+MEBIBYTE = 1 << 20
 MEASURING_TIMEOUT = 600.0
 """s; a bundle of several billion weights takes minutes to load."""
 
@@ -88,6 +89,16 @@ def resident(field: Literal["VmRSS", "VmHWM"]) -> int:
     """Of this process, bytes; VmRSS: now, VmHWM: at most so far (Linux, proc(5))."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def gpu_used() -> int | None:
+    """Bytes in use on the first GPU, by whomever; None without nvidia-smi, or where it does not tell (Jetson)."""
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    try:
+        result = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
+        return int(result.stdout) * MEBIBYTE
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 if __name__ == "__main__":

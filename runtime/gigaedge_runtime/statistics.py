@@ -68,7 +68,6 @@ class ControlStatistics:
         self._work = FineHistogram()
         self._stages = {name: FineHistogram() for name in TICK_STAGES}
         self._lap_began = 0.0
-        self._tick_began = 0.0
         self._travel_commanded = np.zeros(ROBOT_DIM)
         self._travel_measured = np.zeros(ROBOT_DIM)
         self._commanded = np.full(ROBOT_DIM, np.nan)
@@ -78,7 +77,7 @@ class ControlStatistics:
 
     def tick(self, now: float) -> None:
         """One tick began at `now`, s."""
-        self._tick_began = self._lap_began = now
+        self._lap_began = now
         if self._begin is None:
             self._begin = now
         before, self._usage = self._usage, self._account.read() if self._account else self._usage
@@ -124,10 +123,10 @@ class ControlStatistics:
         self._stages[stage].add(now - self._lap_began)
         self._lap_began = now
 
-    def worked(self) -> None:
-        """The tick is over, with its last lap."""
-        self._worked = self._lap_began - self._tick_began
-        self._work.add(self._worked)
+    def worked(self, duration: float) -> None:
+        """A tick took `duration`, s."""
+        self._worked = duration
+        self._work.add(duration)
 
     def restart_period(self) -> None:
         """Forget the periods so far: enabling an arm takes longer than a tick, by design."""
