@@ -14,6 +14,9 @@ CONTROL_PRIORITY = 10
 HARDWARE_PRIORITY = 11
 """Simulated hardware does not wait for software: above control."""
 
+SWITCH_INTERVAL = 5e-4
+"""s; after so long the control thread gets Python's interpreter lock back from a thread that reads a bus."""
+
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 """linux/mman.h. With ONFAULT only pages that are touched are kept, not whole thread stacks."""
 _CAP_IPC_LOCK = 14

@@ -100,11 +100,16 @@ def _segments(start: Array, along: Array, other: Array, across: Array) -> Array:
     # Zero for parallel lines, where any s will do.
     s = np.zeros_like(spread)
     np.divide(ab * br - ar * bb, spread, out=s, where=spread > 1e-12 * aa * bb)
-    s = np.clip(s, 0.0, 1.0)
-    t = np.clip((ab * s + br) / bb, 0.0, 1.0)
-    s = np.clip((ab * t - ar) / aa, 0.0, 1.0)
+    s = _share(s)
+    t = _share((ab * s + br) / bb)
+    s = _share((ab * t - ar) / aa)
     gap = between + s[..., np.newaxis] * along - t[..., np.newaxis] * across
     return np.sqrt(_dot(gap, gap))
+
+
+def _share(values: Array) -> Array:
+    """Brought into 0..1; in a tenth of the time that `np.clip` takes for so few."""
+    return np.asarray(np.minimum(np.maximum(values, 0.0), 1.0))
 
 
 def _dot(a: Array, b: Array) -> Array:
