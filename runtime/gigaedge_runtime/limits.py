@@ -257,7 +257,7 @@ class Limiter:
             motion = self._replaced(motion, ~(np.array(good) & np.array(inside)))
             stop = self._stop_from(motion)
         workspace = self.limits.workspace
-        if workspace is not None and not self._room.surely_holds(self.position.tolist(), stop.ways):
+        if workspace is not None and not self._room.surely_holds(self.position.tolist(), stop.extrema):
             held = self._held_back(workspace, motion, stop)
             if held.any():
                 motion = self._replaced(motion, held)
@@ -299,10 +299,8 @@ class Limiter:
     def _stays_in_range(self, stop: Stop) -> list[bool]:
         """Which joints can come to rest within their range by `stop`; outside of it, without going further out."""
         inside = []
-        for way, place, (low, high, _), jerk in zip(
-            stop.ways, self.position.tolist(), self._range, self._jerks, strict=True
-        ):
-            least, greatest = way.extrema()
+        of_all = zip(stop.ways, stop.extrema, self.position.tolist(), self._range, self._jerks, strict=True)
+        for way, (least, greatest), place, (low, high, _), jerk in of_all:
             left = coasting(way.velocity, way.acceleration, jerk)
             good = least >= min(low, place) - HAIR and greatest <= max(high, place) + HAIR
             if place < low:
@@ -316,14 +314,15 @@ class Limiter:
         """The joints, shape (14,), that must follow the stop held for the arms to keep to their workspace."""
         path = self._path(stop, motion)
         points = workspace.points(path)
-        self._room.measure(workspace, path[1], points[1])
+        short = workspace.shortfall(points)
+        self._room.measure(workspace, path[1], points[1], float(short[1]))
         leaves = ~workspace.boxes_hold(points)
         self.clamps.workspace += leaves
         held: Bools = np.repeat(leaves, ARM_DIM) & _JOINTS
         if held.any():
             path[:, held] = self._stop_held(len(path))[:, held]
-            points = workspace.points(path)
-        if not workspace.clearance_holds(points):
+            short = workspace.shortfall(workspace.points(path))
+        if not workspace.clearance_holds(short):
             self.clamps.clearance += 1
             held = _JOINTS
         return held
@@ -367,7 +366,8 @@ def _cut(value: float, limit: float) -> float:
 
 
 def _check_finite(values: Array, what: str) -> None:
-    if not np.isfinite(values).all():
+    # A sum that is finite has no other terms, and takes a fifth of the time; one that is not may just be too large.
+    if not math.isfinite(sum(values.tolist())) and not np.isfinite(values).all():
         where = ", ".join(
             name for name, value in zip(DIM_NAMES, values, strict=True) if not np.isfinite(value)
         )

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from gigaedge.kinematics import A, D, FINGERTIP
 from gigaedge.robot import ARM_DIM, JOINTS, SIDES
-from gigaedge_runtime.stopping import Way
 from gigaedge_runtime.workspace import Workspace
 
 Array = NDArray[np.float64]
@@ -46,19 +45,21 @@ class Room:
         self._gap = 0.0
         """Between the arms beyond their clearance, m; inf where that is not watched."""
 
-    def measure(self, workspace: Workspace, pose: Array, points: Array) -> None:
-        """Remember a pose, shape (14,), and the room at its points, shape (2, 3, 3)."""
+    def measure(self, workspace: Workspace, pose: Array, points: Array, shortfall: float) -> None:
+        """Remember a pose, shape (14,), and the room at its points, shape (2, 3, 3), with their `shortfall`, m."""
         inside = np.minimum(
             points - workspace.low[:, np.newaxis], workspace.high[:, np.newaxis] - points
         )
         self._boxes = inside.min(axis=(1, 2)).tolist()
-        self._gap = np.inf
-        if workspace.base is not None:
-            self._gap = float(workspace.distance(points[np.newaxis])[0]) - workspace.clearance
+        self._gap = -shortfall
         self._pose = pose.tolist()
 
-    def surely_holds(self, last: Sequence[float], ways: Sequence[Way]) -> bool:
-        """True where no sample of the path from the `last` command (14) along the stops `ways` (14) meets a limit."""
+    def surely_holds(self, last: Sequence[float], extrema: Sequence[tuple[float, float]]) -> bool:
+        """True where no sample of a path can meet a limit.
+
+        `last`: the command that it begins with; `extrema`: the least and the greatest value on it from there; each of
+        14 joints and grippers, rad and m.
+        """
         if self._pose is None:
             return False
         moved = [0.0, 0.0]
@@ -66,7 +67,7 @@ class Room:
             for joint in range(JOINTS):
                 column = arm * ARM_DIM + joint
                 place, before = self._pose[column], last[column]
-                low, high = ways[column].extrema()
+                low, high = extrema[column]
                 furthest = max(high - place, place - low, before - place, place - before)
                 moved[arm] += LEVERS[joint] * furthest
         return (

@@ -10,7 +10,7 @@ many numpy calls. A path of many ticks is computed with numpy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 from math import sqrt
 from typing import NamedTuple
@@ -78,9 +78,12 @@ class Way(NamedTuple):
             way = float((acceleration > 0.0) - (acceleration < 0.0))
         along = way * acceleration
         peak_squared = jerk * abs(left) + (along * along if along > 0.0 else 0.0)
-        peak = min(sqrt(peak_squared), limit)
-        rise = max(peak - along, 0.0) / jerk
-        hold = max(peak_squared - limit * limit, 0.0) / (jerk * limit)
+        peak = sqrt(peak_squared)
+        if peak > limit:
+            peak = limit
+        rise = (peak - along) / jerk if peak > along else 0.0
+        beyond = peak_squared - limit * limit
+        hold = beyond / (jerk * limit) if beyond > 0.0 else 0.0
         fall = peak / jerk
         push = way * jerk
         place, speed, pull = advance(position, velocity, acceleration, push, rise)
@@ -135,6 +138,11 @@ class Stop:
         """Until each joint is at rest, s, shape (n,)."""
         return self._columns[11]
 
+    @cached_property
+    def extrema(self) -> list[tuple[float, float]]:
+        """The least and the greatest position of each joint on the way."""
+        return [way.extrema() for way in self.ways]
+
     def after(self, time: float) -> Motion:
         """The motion `time` (s, >= 0) later; exactly at rest from `durations` on."""
         return np.array([*zip(*(way.after(time) for way in self.ways), strict=True)])
@@ -156,6 +164,3 @@ class Stop:
     def _columns(self) -> Array:
         """The fields of `Way`, one a row, shape (12, n)."""
         return np.array(self.ways).T.copy()
-
-    def __iter__(self) -> Iterator[Way]:
-        return iter(self.ways)

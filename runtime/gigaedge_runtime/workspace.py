@@ -63,11 +63,14 @@ class Workspace:
         before = np.maximum(beyond[:-1], 0.0)
         return np.asarray((beyond[1:] <= before + ROUNDING).all(axis=(0, 2, 3)))
 
-    def clearance_holds(self, points: Array) -> bool:
-        """The arms come no nearer to each other than the clearance, or than they are."""
+    def shortfall(self, points: Array) -> Array:
+        """By how much the arms are nearer to each other than the clearance, m, shape (m,); -inf: not watched."""
         if self.base is None:
-            return True
-        short = self.clearance - self.distance(points)
+            return np.full(len(points), -np.inf)
+        return self.clearance - self.distance(points)
+
+    def clearance_holds(self, short: Array) -> bool:
+        """The arms come no nearer to each other than the clearance, or than they are: `shortfall` along a path."""
         return bool((short[1:] <= np.maximum(short[:-1], 0.0) + ROUNDING).all())
 
     def distance(self, points: Array) -> Array:
