@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gigaedge.clock import Clock, Deadlines, monotonic
 from gigaedge.errors import ArmError, InputError
-from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
+from gigaedge.robot import DELTA_MASK, DIM_NAMES, JOINTS, ROBOT_DIM, SIDES, Side, arm_slice
 from gigaedge.site import Site
 from gigaedge_runtime.devices import Arm, ArmState
 from gigaedge_runtime.latency_path import Reaching
@@ -23,7 +23,7 @@ from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
 from gigaedge_runtime.parking import find_swap, park_pose
 from gigaedge_runtime.report import ControlReport
 from gigaedge_runtime.schedule import Schedule
-from gigaedge_runtime.scheduling import ThreadAccount
+from gigaedge_runtime.scheduling import READERS, ThreadAccount
 from gigaedge_runtime.states import Fault, FaultCode, Machine, Seen, State, Thresholds
 from gigaedge_runtime.statistics import ControlStatistics
 from gigaedge_runtime.trajectory import Trajectory
@@ -101,6 +101,7 @@ class ControlLoop:
         self._silent: set[Side] = set()
         """Arms whose feedback is too old to begin with."""
         self._measured = np.zeros(ROBOT_DIM)
+        self._places = {side: self._measured[arm_slice(side)] for side in SIDES}
         self._target = np.zeros(ROBOT_DIM)
         self._target_velocity, self._target_acceleration = np.zeros(ROBOT_DIM), np.zeros(ROBOT_DIM)
         self._absent = np.zeros(ROBOT_DIM, dtype=bool)
@@ -109,7 +110,9 @@ class ControlLoop:
             if pose is not None:
                 self._absent[arm_slice(side)] = True
                 self._measured[arm_slice(side)] = pose
-        self._compared = _JOINTS & ~self._absent
+        self._compared = (_JOINTS & ~self._absent).astype(np.float64)
+        """1 for the joints that exist, 0 elsewhere."""
+        self._scratch = np.zeros(ROBOT_DIM)
         self._stamp = -np.inf
         self._last_tick = np.inf
         self._excused_at = -np.inf
@@ -126,13 +129,17 @@ class ControlLoop:
         deadlines = Deadlines(self._period, self._clock)
         with ThreadAccount() as account:
             self.statistics.watch(account)
-            while self.tick(self._clock()):
+            while self._tick_undisturbed():
                 if self._regrid:
                     self._regrid = False
                     self.statistics.restart_period()
                     deadlines = Deadlines(self._period, self._clock)
                 deadlines.wait()
                 self.statistics.missed = deadlines.missed
+
+    def _tick_undisturbed(self) -> bool:
+        with READERS:
+            return self.tick(self._clock())
 
     def tick(self, now: float) -> bool:
         """One tick at `now`, s; False when the run is over. Raises ArmError when an arm cannot be enabled."""
@@ -197,9 +204,9 @@ class ControlLoop:
                 self._muted.add(side)
                 fault = Fault(FaultCode.ARM, f"{side} arm: {error}")
                 continue
-            columns = arm_slice(side)
-            self._measured[columns][:-1] = state.joints
-            self._measured[columns][-1] = state.gripper
+            place = self._places[side]
+            place[:JOINTS] = state.joints
+            place[JOINTS] = state.gripper
             oldest = min(oldest, state.stamp)
             # An arm's own word counts only from the moment it was to obey: before, it is in standby by right.
             if self.armed and (state.fault is not None or not state.enabled):
@@ -269,8 +276,10 @@ class ControlLoop:
                 raise ArmError(swap)
         self._publish(now, settled=False, phase=Phase.ARMING)
         self._refuse_unfit()
-        for arm in self._arms.values():
-            arm.enable()
+        # What an arm answers has to be read.
+        with READERS.opened():
+            for arm in self._arms.values():
+                arm.enable()
         self._reaching.powered = self._clock()
         self._read_arms(self._reaching.powered)
         self.limiter.reset(self._measured)
@@ -293,11 +302,9 @@ class ControlLoop:
     def _tracking_fault(self) -> Fault | None:
         if not self.armed:
             return None
-        error = np.abs(self.limiter.position - self._measured)
-        error[~self._compared] = 0.0
-        worst = int(error.argmax())
-        if error[worst] <= self._tracking_error:
+        if self._distance(self.limiter.position, self._measured) <= self._tracking_error:
             return None
+        error, worst = self._scratch, int(self._scratch.argmax())
         text = (
             f"{DIM_NAMES[worst]} is {error[worst]:.2f} rad from its command, more than tracking_error "
             f"{self._tracking_error:g} rad; look for an obstacle, a collision or an arm that does not obey"
@@ -314,7 +321,8 @@ class ControlLoop:
         if seen.due:
             target = trajectory.position(now, self._target)
             # As near as the limits let it come: a target beyond them must not keep an approach from arriving.
-            np.clip(target, self.limiter.limits.lower, self.limiter.limits.upper, out=target)
+            limits = self.limiter.limits
+            np.minimum(np.maximum(target, limits.lower, out=target), limits.upper, out=target)
             seen.from_measured = self._distance(target, self._measured)
             seen.from_commanded = self._distance(target, self.limiter.position) if self.armed else 0.0
 
@@ -327,7 +335,9 @@ class ControlLoop:
             seen.from_park = self._distance(self._park, self._measured)
 
     def _distance(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-        return float(np.abs(a - b)[self._compared].max())
+        """Largest of any joint that exists, rad; leaves all of them in `_scratch`."""
+        away = np.abs(np.subtract(a, b, out=self._scratch), out=self._scratch)
+        return float(np.maximum.reduce(np.multiply(away, self._compared, out=away)))
 
     def _step(self, now: float) -> State:
         before = self.machine.state

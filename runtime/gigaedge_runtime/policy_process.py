@@ -11,12 +11,14 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from time import sleep
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge.bundle import open_bundle
 from gigaedge.clock import Clock, monotonic
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.site import Site
@@ -89,17 +91,14 @@ def load_planner(site: Site) -> Planner:
     Raises BundleError: no bundle, a damaged one, no such prompt or step count, none that takes the chunk before where
     the site wants real-time chunking; DeviceError: the provider.
     """
+    from gigaedge_runtime.measuring import RecordingDevice
     from gigaedge_runtime.policy import Observation, Policy
 
-    policy = Policy.load(
-        site.bundle,
-        prompt=site.prompt,
-        steps=site.inference.steps,
-        solver=site.inference.solver,
-        provider=site.inference.provider,
-        threads=site.inference.threads,
-        seed=site.inference.seed,
-    )
+    inference = site.inference
+    device = RecordingDevice(inference.provider, inference.threads)
+    bundle = open_bundle(Path(site.bundle))
+    policy = Policy(bundle, device, inference.steps, inference.solver, inference.seed)
+    policy.set_prompt(site.prompt or policy.manifest.prompts.names[0])
     guided = site.execution.handover == "rtc"
     if guided:
         policy.require_guidance()
@@ -114,6 +113,7 @@ def load_planner(site: Site) -> Planner:
         )
         if guided
         else None,
+        ran_on=device.ran_on,
     )
 
 

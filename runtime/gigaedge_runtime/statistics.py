@@ -27,14 +27,14 @@ _LATE_KEPT = 100
 STOLEN_EVERY = 200
 """Ticks between two looks at what a hypervisor took: too costly for every one."""
 
+_STILL = np.where(DELTA_MASK, MOTION, np.inf)
+
 TICK_STAGES: Final = ("feedback", "decide", "limits", "send", "publish")
 """What a tick consists of, in order.
 
 feedback: the lifelines, and what both arms report; decide: a new chunk, the state machine and the target that is due;
 limits: from target to command; send: both arms' SDK; publish: status for the others, and the flight record. A tick of
 arms without power has no `limits` and no `send`."""
-
-_JOINTS = np.array(DELTA_MASK)
 
 Array = NDArray[np.float64]
 
@@ -74,6 +74,7 @@ class ControlStatistics:
         self._measured = np.full(ROBOT_DIM, np.nan)
         self._standing = np.full(ROBOT_DIM, np.nan)
         self._scratch = np.empty(ROBOT_DIM)
+        self._near = np.empty(ROBOT_DIM, dtype=bool)
 
     def tick(self, now: float) -> None:
         """One tick began at `now`, s."""
@@ -142,8 +143,8 @@ class ControlStatistics:
         """Feedback of both arms, shape (14,)."""
         self._add_travel(self._travel_measured, self._measured, values)
         np.abs(np.subtract(values, self._standing, out=self._scratch), out=self._scratch)
-        # NaN, the very first time, is no movement either.
-        if not bool((self._scratch[_JOINTS] <= MOTION).all()):
+        # NaN, the very first time, counts as one.
+        if not np.logical_and.reduce(np.less_equal(self._scratch, _STILL, out=self._near)):
             self._standing[:] = values
             self.moved_at = now
 
@@ -215,6 +216,7 @@ class ControlStatistics:
 
     def _add_travel(self, travel: Array, last: Array, values: Array) -> None:
         np.abs(np.subtract(values, last, out=self._scratch), out=self._scratch)
-        if not np.isnan(self._scratch[0]):
+        # NaN, the very first time, is no way.
+        if self._scratch[0] == self._scratch[0]:
             travel += self._scratch
         last[:] = values

@@ -277,7 +277,9 @@ def test_the_planner_samples_as_the_site_says(exported: Callable[..., Path]) -> 
     example = Observation.make_example(policy.manifest.view)
     policy.chunk(example)  # the planner was warmed up by one
     expected = policy.chunk(example).actions
-    np.testing.assert_array_equal(load_planner(site).plan(example.composite, example.state).actions, expected)
+    planner = load_planner(site)
+    np.testing.assert_array_equal(planner.plan(example.composite, example.state).actions, expected)
+    assert list(planner.ran_on) == ["CPUExecutionProvider"]
 
 
 def test_the_way_of_a_chunk_is_known_once_control_has_sent_it(bench: Bench) -> None:

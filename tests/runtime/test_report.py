@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gigaedge.benchmark import PATH_STAGES
 from gigaedge.cli.run import print_run
 from gigaedge_runtime.histogram import FineHistogram, Histogram
 from gigaedge_runtime.report import (
@@ -16,6 +18,7 @@ from gigaedge_runtime.report import (
     ClampCounts,
     ControlReport,
     LateTick,
+    PathReport,
     PolicyReport,
     RunReport,
     SeamReport,
@@ -23,7 +26,7 @@ from gigaedge_runtime.report import (
     StateChange,
 )
 
-SPREAD = Spread(3, 0.1, 0.2, 0.25, 0.3)
+SPREAD = Spread(3, 0.1, 0.2, 0.25, 0.3, p90=0.15)
 CLAMPS = ClampCounts(
     position={"left_joint_1": 2, "left_joint_2": 5}, velocity={"left_joint_1": 3}, acceleration={}, jerk={},
     lead={"left_joint_1": 1}, workspace={"left": 4}, clearance=6,
@@ -78,6 +81,42 @@ def test_a_person_reads_how_the_cameras_did(capsys: pytest.CaptureFixture[str]) 
         "auto",
     ]
     assert "7 observations (cam_high arrival/global_time, cam_left_wrist arrival)" in rows["skew"]
+
+
+def test_a_person_reads_the_way_from_exposure_to_can(capsys: pytest.CaptureFixture[str]) -> None:
+    path = PathReport(
+        dict.fromkeys(PATH_STAGES, SPREAD),
+        {"context": SPREAD, "steps": SPREAD},
+        SPREAD,
+        SPREAD,
+        SPREAD,
+        by_arrival=2,
+    )
+    policy = replace(POLICY, path=path, ran_on={"CUDAExecutionProvider": 812, "CPUExecutionProvider": 0})
+    control = replace(CONTROL, stages={"feedback": SPREAD, "publish": SPREAD})
+    memory = {"control": 50 << 20, "policy": 700 << 20}
+    print_run(RunReport("duration", None, 2.0, False, control=control, policy=policy, memory=memory))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    begin = lines.index("From exposure to CAN, ms")
+    rows = lines[begin + 2 : lines.index("Control, ms")]
+    names = [re.split(r"\s{2,}", row.strip())[0] for row in rows if row]
+    assert names == [
+        *PATH_STAGES[:5], "context", "steps", *PATH_STAGES[5:], "exposure to CAN", "exposure to the last frame",
+    ]  # fmt: skip
+    assert rows[0].split() == ["transport", "3", "100.000", "150.000", "200.000", "250.000", "300.000"]
+    ticks = lines[lines.index("Control, ms") + 2 :]
+    assert [row.split()[0] for row in ticks[:4]] == ["period", "work", "feedback", "publish"]
+    text = "\n".join(lines)
+    assert "CUDAExecutionProvider (812 nodes), CPUExecutionProvider" in text
+    assert "control 50 MiB, policy 700 MiB" in text
+    assert re.search(r"exposure not known, counted from arrival +2 chunks", text)
+
+
+def test_without_a_chunk_that_reached_an_arm_no_way_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_run(RunReport("duration", None, 2.0, True, policy=POLICY))
+    shown = capsys.readouterr().out
+    assert "Latency of chunks that no arm followed, ms" in shown
+    assert "exposure to CAN" not in shown
 
 
 def test_clamps_are_summed_by_limit() -> None:
