@@ -6,8 +6,8 @@ sure a difference is.
 
 A machine that does something else meanwhile makes everything slower. A fixed piece of work, the yardstick, was timed
 before every chunk: times are counted in units of it, which takes away what slows both alike. What slows a chunk more
-than the yardstick, or less, is not taken away, and the more the two measurements differ in how busy the machine was, as
-the yardstick's time tells, the larger it may be. So that difference, times `UNLIKE`, is added to the standard error: two
+than the yardstick, or less, is not taken away; it may be the larger, the more two measurements differ in how busy the
+machine was, as the yardstick's time tells. So that difference, times `UNLIKE`, is added to the standard error: two
 measurements at the same load are compared sharply, those at different loads with the doubt that is due. The rest is
 B. L. Welch's test (The generalization of Student's problem when several different population variances are involved,
 Biometrika 34, 1947).
@@ -31,8 +31,8 @@ ALPHA: Final = 0.01
 POWER: Final = 0.9
 """How often a slowdown is seen that a measurement is said to be able to see."""
 UNLIKE: Final = 0.15
-"""Standard deviation of what a load does to chunks beyond what it does to the yardstick, as a fraction of the latter, in
-logarithms. From nearly idle to a load of eight on two cores it was 0.2 to 0.3 for the demo's small policy."""
+"""Standard deviation of what a load does to chunks beyond what it does to the yardstick, as a fraction of the latter,
+both in logarithms. From a load of two to one of eight it was 0.2 for the demo's policy (AMD EPYC, 2 cores)."""
 MIN_PROCESSES: Final = 3
 """With two, t quantiles are so large that nothing is ever seen."""
 _TERMS: Final = 30
