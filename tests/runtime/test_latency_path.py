@@ -77,13 +77,13 @@ def test_the_report_adds_up() -> None:
     )
     assert report.exposure_to_can.min == pytest.approx(0.2425)
     assert report.exposure_to_can.max == pytest.approx(0.2915)
-    assert report.stages["hand_over"].p50 == pytest.approx(0.028, rel=0.01)
-    assert report.stages["hand_over"].p90 == pytest.approx(0.048, rel=0.01)
+    assert report.stages["hand_over"].p50 == pytest.approx(0.028, rel=0.002)
+    assert report.stages["hand_over"].p90 == pytest.approx(0.048, rel=0.002)
     assert report.stages["send"].sd == pytest.approx(0.0, abs=1e-9)
     assert report.exposure_to_last_frame.mean - report.exposure_to_can.mean == pytest.approx(0.0004)
-    assert report.host.p50 == pytest.approx(0.008, rel=0.01), "state, compose and publish"
+    assert report.host.p50 == pytest.approx(0.008, rel=0.002), "state, compose and publish"
     assert {name: spread.p50 for name, spread in report.inference.items()} == pytest.approx(
-        {"context": 0.15, "steps": 0.05}, rel=0.01
+        {"context": 0.15, "steps": 0.05}, rel=0.002
     )
     assert report.by_arrival == 3
     assert PathReport.parse(json.loads(json.dumps(asdict(report)))) == report

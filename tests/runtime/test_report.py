@@ -158,14 +158,14 @@ def test_histograms_agree_with_exact_percentiles(kind: type[Histogram]) -> None:
 
 
 @pytest.mark.parametrize("duration", [0.0, 1e-9, 3e-6, 0.7, 90.0, 1e4])
-def test_a_fine_histogram_is_right_to_one_percent_over_eight_decades(duration: float) -> None:
+def test_a_fine_histogram_is_right_to_a_fifth_of_a_percent_over_eight_decades(duration: float) -> None:
     histogram = FineHistogram()
     histogram.add(duration)
     assert histogram.spread().p50 == duration, "nothing lies outside of the extremes"
     for other in (duration / 1.5, 1.5 * duration):
         histogram.add(other)
     # Before 0.1 us and after 100 s there is one bin each.
-    tolerance = 0.006 if 1e-7 < duration < 100 else 1e3
+    tolerance = 0.0011 if 1e-7 < duration < 100 else 1e3
     assert histogram.spread().p50 == pytest.approx(duration, rel=tolerance, abs=1e-7)
 
 
