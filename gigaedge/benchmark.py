@@ -6,6 +6,7 @@ a place in the caches - shifts all of its timings together, so chunks of one pro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -94,6 +95,8 @@ class SubjectInfo(Part):
     view_height: int
     context_tokens: int
     """State and picture; 0 in layout single, whose graph does not show them."""
+    rate_hz: float | None = None
+    """Actions per second; None where the report does not say."""
 
 
 class SettingsInfo(Part):
@@ -124,6 +127,10 @@ class StepsRow(Part):
     """The chunks' times, one tuple per process, in order."""
     yardstick: tuple[tuple[float, ...], ...]
     """A fixed piece of work timed before every chunk, one tuple per process: what the machine itself did meanwhile."""
+    work: tuple[tuple[float, ...], ...] = ()
+    """Processor time of each chunk, all threads of the process together."""
+    yardstick_work: tuple[tuple[float, ...], ...] = ()
+    """Processor time of each run of the yardstick."""
 
 
 class ColdInfo(Part):
@@ -207,6 +214,10 @@ class GaugesInfo(Part):
     throttled: tuple[str, ...] = ()
     """Signs that clocks were held back, in words; empty when none was seen (or could be: see `absent`)."""
     joule_per_chunk: float | None = None
+    joule_source: str = ""
+    """What was measured for it, as in `tegrastats VDD_IN`; what it leaves out is in docs/board.md."""
+    settings: tuple[str, ...] = ()
+    """What was set on the board, in words: the CPU's governor, the power mode of a Jetson."""
 
 
 class SoakInfo(Part):
@@ -283,3 +294,9 @@ class BenchReport(Part):
     def row(self, steps: int, solver: str) -> StepsRow | None:
         """The row of a step count and solver."""
         return next((row for row in self.rows if (row.steps, row.solver) == (steps, solver)), None)
+
+
+def to_json(reports: Sequence[BenchReport]) -> str:
+    """One report as an object, several as a list."""
+    parts = [report.model_dump(mode="json", by_alias=True) for report in reports]
+    return json.dumps(parts[0] if len(parts) == 1 else parts, indent=1, allow_nan=False) + "\n"

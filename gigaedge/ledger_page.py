@@ -9,13 +9,11 @@ import numpy as np
 
 from gigaedge.findings import SpreadInfo
 from gigaedge.ledger import JOINT_NAMES, Comparison, Entry
-from gigaedge.pages import figure, page, paragraph, section, table
+from gigaedge.pages import COLOURS, figure, page, paragraph, section, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS: Final = ("#3b82c4", "#e07b39", "#3a9d5d", "#c2559d", "#8a6fd1", "#b08a1e")
-"""Of middle brightness."""
 LINES: Final = ("-", "--", ":", "-.")
 """One per solver."""
 

@@ -37,16 +37,27 @@ tbody tr { vertical-align: top; }
 .grade.pass { color: var(--pass); } .grade.warn { color: var(--warn); } .grade.fail { color: var(--fail); }
 .grade.none { color: var(--faint); font-weight: 400; }
 .banner { border: 1px solid var(--line); border-left: .5rem solid var(--faint); padding: .6rem 1rem; }
-.banner .grade { font-size: 1.6rem; display: block; }
+.banner .grade { font-size: 1.6rem; display: block; white-space: normal; }
 .banner.pass { border-left-color: var(--pass); } .banner.warn { border-left-color: var(--warn); }
 .banner.fail { border-left-color: var(--fail); }
-figure { margin: 1.5rem 0; } figcaption { color: var(--faint); }
+figure { margin: 1.5rem 0; } figcaption { color: var(--faint); } figure .wide { margin: 0; }
 svg { color: var(--ink); fill: currentColor; max-width: 100%; height: auto; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .8rem; margin: 1rem 0; }
+.tiles div { border: 1px solid var(--line); padding: .5rem .8rem; }
+.tiles b { display: block; font-size: 1.4rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.tiles span { color: var(--faint); }
+details { border-top: 1px solid var(--line); padding: .6rem 0; } summary { cursor: pointer; font-weight: 600; }
 """
+
+COLOURS: Final = ("#3b82c4", "#e07b39", "#3a9d5d", "#c2559d", "#8a6fd1", "#b08a1e")
+"""For the series of a figure; of middle brightness."""
 
 
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """So that a browser asks nobody for anything, whatever a page says."""
+
+_LEAST_SCALE: Final = 0.7
+"""To which a figure shrinks on a narrow screen: a label of 10 points is then read like one of 7."""
 
 Grade = Literal["pass", "warn", "fail", "none"]
 """How something is judged; `none`: not at all."""
@@ -109,6 +120,17 @@ def banner(word: str, judged: Grade, text: str) -> str:
     return f'<div class="banner {judged}">{grade(word, judged)}{escape(text)}</div>'
 
 
+def tiles(facts: Sequence[tuple[str, str]]) -> str:
+    """A few numbers in large type: (number with its unit, what it is) each."""
+    shown = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for value, name in facts)
+    return f'<div class="tiles">{shown}</div>'
+
+
+def details(summary: str, *parts: str) -> str:
+    """What is folded away until its reader asks for it; `parts` are HTML."""
+    return "\n".join(["<details>", f"<summary>{escape(summary)}</summary>", *parts, "</details>"])
+
+
 def bullets(texts: Sequence[str]) -> str:
     """A list of plain texts."""
     return "\n".join(["<ul>", *(f"<li>{escape(text)}</li>" for text in texts), "</ul>"])
@@ -123,7 +145,8 @@ def figure(fig: Figure, caption: str, alt: str) -> str:
 
     What is drawn in black takes the colour of the page's text, and backgrounds are left out, so that the figure
     reads on dark paper, too: give legends `frameon=False`, and draw series in colours of middle brightness.
-    `alt` says what a reader who cannot see the figure should know.
+    On a narrow screen it shrinks as far as its texts can be read, and scrolls by itself. `alt` says what a reader who
+    cannot see the figure should know.
     """
     import matplotlib
 
@@ -135,5 +158,9 @@ def figure(fig: Figure, caption: str, alt: str) -> str:
     drawing = text[text.index("<svg") :].strip().replace("#000000", "currentColor")
     prefix = f"f{hashlib.sha256((caption + alt + drawing).encode()).hexdigest()[:10]}-"
     drawing = re.sub(r'(\bid="|\bhref="#|url\(#)', lambda match: match.group() + prefix, drawing)
-    drawing = drawing.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
-    return f"<figure>\n{drawing}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
+    least = round(fig.get_figwidth() * _LEAST_SCALE, 2)
+    about = f'<svg role="img" aria-label="{escape(alt)}" style="min-width: {least:g}in"'
+    drawing = drawing.replace("<svg", about, 1)
+    return (
+        f'<figure>\n<div class="wide">{drawing}</div>\n<figcaption>{escape(caption)}</figcaption>\n</figure>'
+    )

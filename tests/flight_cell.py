@@ -46,6 +46,7 @@ class ScriptedArm:
     read_error: str | None = None
     send_error: str | None = None
     refuse: int = 0
+    sent_at: float = 0.0
 
     def connect(self) -> None:
         raise AssertionError("the loop gets connected arms")
@@ -73,6 +74,7 @@ class ScriptedArm:
             self.refuse -= 1
             return False
         self.target = np.r_[joints, gripper]
+        self.sent_at = self.now()
         return True
 
 
@@ -146,7 +148,7 @@ class FlightCell:
 
     def clock(self) -> float:
         """Time goes on a little whenever somebody looks at it."""
-        self.now += 1e-5
+        self.now += 2e-6
         return self.now
 
     def publish(self, target: NDArray[np.floating] = START, *, actions: int = 48, slope: float = 0.0) -> None:

@@ -9,12 +9,9 @@ python tools/gpu_measure.py bandwidth --device cuda
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,19 +19,18 @@ import numpy as np
 import onnxruntime as ort
 import typer
 
-from gigaedge.bundle import Manifest, open_bundle
+from gigaedge.bundle import open_bundle
 from gigaedge.cli.export import parse_steps
 from gigaedge.errors import GigaedgeError
 from gigaedge.fidelity import GATES, compare
 from gigaedge.files import read_tensors
-from gigaedge.robot import ROBOT_DIM
-from gigaedge_runtime.policy import Observation, Policy
+from gigaedge_runtime.measuring import RecordingDevice, observe, random_observation
+from gigaedge_runtime.memory import gpu_used, resident
+from gigaedge_runtime.policy import Policy
 from gigaedge_runtime.providers import Provider
-from gigaedge_runtime.sessions import Device
 from gpu_rows import Spread
 
 SEED = 2026
-MEBIBYTE = 1 << 20
 COPY_BYTES = {"cuda": 4 << 30, "cpu": 256 << 20}
 """Far more than a cache holds."""
 COPIES = 20
@@ -50,22 +46,6 @@ ProviderOption = Annotated[Literal["cpu", "cuda", "tensorrt"], typer.Option(help
 DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where PyTorch runs.")]
 
 
-@dataclass(frozen=True)
-class RecordingDevice(Device):
-    """A device that remembers which execution providers its sessions got, and for how many nodes."""
-
-    ran_on: Counter[str] = field(default_factory=Counter)
-
-    def session(self, path: Path, *, model: str = "", capture: bool = False) -> ort.InferenceSession:
-        """See `Device`."""
-        session = super().session(path, model=model, capture=capture)
-        self.ran_on[session.get_providers()[0]] += 0
-        if self.provider != "cpu" and hasattr(session, "get_provider_graph_assignment_info"):
-            for part in session.get_provider_graph_assignment_info():
-                self.ran_on[part.ep_name] += len(part.get_nodes())
-        return session
-
-
 @app.command()
 def bundle(
     path: BundleArgument,
@@ -79,7 +59,7 @@ def bundle(
     begin = time.perf_counter()
     policy, ran_on = load(path, provider)
     loaded = time.perf_counter() - begin
-    observation = observe(policy.manifest)
+    observation = observe(policy.manifest, SEED)
     rows = []
     for count in parse_steps(steps):
         policy.set_sampler(count)
@@ -111,7 +91,7 @@ def check(path: BundleArgument, checkpoint: CheckpointArgument, provider: Provid
     from gpu_pytorch import reference_velocity
 
     policy, ran_on = load(path, provider)
-    observation, manifest = observe(policy.manifest), policy.manifest
+    observation, manifest = observe(policy.manifest, SEED), policy.manifest
     chunk = policy.chunk(observation, intermediate=True)
     prompt = read_tensors(path / manifest.prompts.file)[manifest.prompts.names[0]].astype(np.float32)
     expected = reference_velocity(checkpoint, observation, prompt, policy.schedule.steps)
@@ -145,7 +125,7 @@ def pytorch(
     inputs = read_inputs(checkpoint)
     picture = (DEFAULTS.view_height, DEFAULTS.view_width)
     limits = (inputs.stats.state_q01, inputs.stats.state_q99)
-    observation = random_observation(picture, limits, (DEFAULTS.chunk, inputs.channels))
+    observation = random_observation(picture, limits, (DEFAULTS.chunk, inputs.channels), SEED)
     begin = time.perf_counter()
     baseline = Baseline(checkpoint, inputs.prompt, parse_steps(steps), device=device, mode=mode)
     loaded = time.perf_counter() - begin
@@ -201,45 +181,11 @@ def load(path: Path, provider: Provider) -> tuple[Policy, Counter[str]]:
     return policy, device.ran_on
 
 
-def observe(manifest: Manifest) -> Observation:
-    """A random observation that fits a bundle."""
-    return random_observation(
-        (manifest.view.height, manifest.view.width),
-        (manifest.state.q01, manifest.state.q99),
-        (manifest.action.chunk, manifest.action.width),
-    )
-
-
-def random_observation(
-    picture: tuple[int, int], limits: tuple[Sequence[float], Sequence[float]], noise: tuple[int, int]
-) -> Observation:
-    """A picture (height, width, 3), a state between two limits (14,) and noise (chunk, channels)."""
-    random = np.random.default_rng(SEED)
-    low, high = map(np.array, limits)
-    return Observation(
-        random.integers(0, 256, (*picture, 3), np.uint8),
-        (low + (high - low) * random.random(ROBOT_DIM)).astype(np.float32),
-        random.standard_normal(noise, np.float32),
-    )
-
-
 def memory(gpu_before: int | None) -> dict[str, int | None]:
     """What this process has taken so far, bytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
     gpu_now = gpu_used()
     grown = None if gpu_now is None or gpu_before is None else gpu_now - gpu_before
-    return {"gpu_bytes": grown, "host_bytes": peak}
-
-
-def gpu_used() -> int | None:
-    """Bytes in use on the first GPU, by whomever; None without nvidia-smi."""
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
-    try:
-        result = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
-        return int(result.stdout) * MEBIBYTE
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None
+    return {"gpu_bytes": grown, "host_bytes": resident("VmHWM")}
 
 
 if __name__ == "__main__":

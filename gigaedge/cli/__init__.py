@@ -12,7 +12,20 @@ from typing import Annotated
 import typer
 
 import gigaedge
-from gigaedge.cli import arms, calibrate, compare, dataset, demo, export, plot, policy, prompt, replay, run
+from gigaedge.cli import (
+    arms,
+    bench,
+    calibrate,
+    compare,
+    dataset,
+    demo,
+    export,
+    plot,
+    policy,
+    prompt,
+    replay,
+    run,
+)
 from gigaedge.errors import GigaedgeError
 
 app = typer.Typer(
@@ -24,7 +37,7 @@ app = typer.Typer(
     epilog="Start with `gigaedge demo`: it needs no hardware.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, export, policy, compare, dataset, prompt, run, replay, plot):
+for module in (demo, export, policy, compare, bench, dataset, prompt, run, replay, plot):
     module.register(app)
 app.add_typer(arms.app, name="arms")
 app.add_typer(calibrate.app, name="calibrate")

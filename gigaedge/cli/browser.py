@@ -30,8 +30,8 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
-def screenshot(page: Path, target: Path) -> str:
-    """Write what a browser shows of a page as PNG, `SIZE`; returns the document as the browser understood it.
+def screenshot(page: Path, target: Path, size: tuple[int, int] = SIZE) -> str:
+    """Write what a browser shows of a page as PNG, `size` px; returns the document as the browser understood it.
 
     Raises InputError: there is no browser; GigaedgeError: it made no picture.
     """
@@ -41,7 +41,7 @@ def screenshot(page: Path, target: Path) -> str:
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
         command = [
-            *(browser, *_OPTIONS, f"--user-data-dir={folder}", f"--window-size={SIZE[0]},{SIZE[1]}"),
+            *(browser, *_OPTIONS, f"--user-data-dir={folder}", f"--window-size={size[0]},{size[1]}"),
             *("--dump-dom", f"--screenshot={shot}", page.resolve().as_uri()),
         ]
         try:

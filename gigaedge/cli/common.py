@@ -73,7 +73,7 @@ def progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 class StageProgress:
-    """A bar for the stage that is under way, over its bytes, with its rate and the time left."""
+    """A bar for the stage that is under way, over its work, with the time left."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -103,6 +103,22 @@ def stage_progress(quiet: bool) -> Iterator[StageProgress]:
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TransferSpeedColumn())
+    with draw_bar((*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()), quiet) as bar:
+        yield StageProgress(bar)
+
+
+@contextmanager
+def parts_progress(quiet: bool) -> Iterator[StageProgress]:
+    """Bars on stderr for work in stages that consist of countable parts."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
     with draw_bar((*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()), quiet) as bar:
         yield StageProgress(bar)
 

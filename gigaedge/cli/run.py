@@ -11,7 +11,6 @@ import typer
 
 from gigaedge.cli.common import (
     JsonOption,
-    ReportOption,
     draw_bar,
     needs,
     print_json,
@@ -22,7 +21,14 @@ from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
     from gigaedge.site import Site
-    from gigaedge_runtime.report import CameraHealth, ControlReport, RecordingReport, RunReport, Spread
+    from gigaedge_runtime.report import (
+        CameraHealth,
+        ControlReport,
+        PolicyReport,
+        RecordingReport,
+        RunReport,
+        Spread,
+    )
 
 INTERRUPTED = 130
 
@@ -45,7 +51,13 @@ def run_command(
     park: Annotated[
         bool, typer.Option("--park", help="At the end, move the arms slowly to their park poses.")
     ] = False,
-    report: ReportOption = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Report to write, also of a failed run: JSON, or a page where the name ends in .html.",
+            show_default=False,
+        ),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(
@@ -72,6 +84,9 @@ def run_command(
     seconds = None if duration is None else parse_duration(duration)
     if record is not None:
         check_record(record, replace=force)
+    if report is not None and report.suffix == ".html":
+        with needs("plots"):
+            import matplotlib  # noqa: F401  that it is missing is said here, not after the run
     unchecked: list[str] = []
     if not skip_check:
         from gigaedge.cli.calibrate.check import check_before_run
@@ -149,23 +164,47 @@ def run_with_progress(
 def print_run(report: RunReport) -> None:
     """What a person wants to know of a run."""
     print_table("Run", ["", ""], _summary(report))
-    stages = {} if report.policy is None else dict(report.policy.stages)
-    if report.control is not None:
-        stages["control period"] = report.control.period
-    if stages:
-        rows = [[name, *_milliseconds(spread)] for name, spread in stages.items()]
-        print_table("Latency, ms", ["stage", "count", "p50", "p99", "p99.9", "max"], rows)
+    if report.policy is not None and report.policy.stages:
+        title, stages = _latency(report.policy)
+        print_table(f"{title}, ms", ["stage", *_SPREAD_COLUMNS], _milliseconds(stages))
+    if report.control is not None and report.control.work.count:
+        print_table("Control, ms", ["tick", *_SPREAD_COLUMNS], _milliseconds(_tick(report.control)))
     if report.policy is not None and report.policy.cameras:
         print_table("Cameras", _CAMERA_COLUMNS, [_camera(camera) for camera in report.policy.cameras])
     if report.control is not None and report.control.seam.position.count:
         rows = [[name, *_in_units(spread, unit)] for name, spread, unit in _seam(report.control)]
-        print_table("Hand-overs between chunks", ["", "count", "p50", "p99", "p99.9", "max"], rows)
+        print_table("Hand-overs between chunks", ["", *_SPREAD_COLUMNS], rows)
     if report.control is not None:
         print_table(
             "Joints (rad) and grippers (m)",
             ["", "commanded travel", "measured travel", "end error", "limits hit"],
             _joints(report.control),
         )
+
+
+_SPREAD_COLUMNS = ["count", "p50", "p90", "p99", "p99.9", "max"]
+
+
+def _latency(policy: PolicyReport) -> tuple[str, list[tuple[str, Spread]]]:
+    """What the table of stages is called, and its rows: of the whole path, where any chunk reached the arms."""
+    path = policy.path
+    if path is None:
+        return "Latency of chunks that no arm followed", list(policy.stages.items())
+    rows: list[tuple[str, Spread]] = []
+    for name, spread in path.stages.items():
+        rows.append((name, spread))
+        if name == "inference":
+            rows += [(f"  {part}", each) for part, each in path.inference.items()]
+    rows += [
+        ("exposure to CAN", path.exposure_to_can),
+        ("exposure to the last frame", path.exposure_to_last_frame),
+    ]
+    return "From exposure to CAN", rows
+
+
+def _tick(control: ControlReport) -> list[tuple[str, Spread]]:
+    stages = [(f"  {name}", spread) for name, spread in control.stages.items()]
+    return [("period", control.period), ("work", control.work), *stages]
 
 
 def _summary(report: RunReport) -> list[list[str]]:
@@ -186,6 +225,13 @@ def _summary(report: RunReport) -> list[list[str]]:
     ):
         kinds = ", ".join(f"{c.role} {'/'.join(sorted(c.stamps))}" for c in report.policy.cameras)
         rows.append(["skew of arrival, not of exposure", f"{count} observations ({kinds})"])
+    if report.policy is not None and report.policy.path is not None and report.policy.path.by_arrival:
+        rows.append(["exposure not known, counted from arrival", f"{report.policy.path.by_arrival} chunks"])
+    if report.policy is not None and report.policy.ran_on:
+        rows.append(["inference ran on", _ran_on(report.policy.ran_on)])
+    if report.memory:
+        peaks = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in report.memory.items())
+        rows.append(["memory at most", peaks])
     if report.recording is not None:
         rows.append(["flight record", _recording(report.recording)])
     control = report.control
@@ -260,13 +306,18 @@ def _joints(control: ControlReport) -> list[list[str]]:
     ]
 
 
-def _milliseconds(spread: Spread) -> list[str]:
-    return _in_units(spread, 1e3)
+def _ran_on(nodes: dict[str, int]) -> str:
+    """Execution providers, with how many nodes each took where ONNX Runtime says so."""
+    return ", ".join(f"{name} ({count} nodes)" if count else name for name, count in nodes.items())
 
 
-def _in_units(spread: Spread, unit: float) -> list[str]:
-    values = (spread.p50, spread.p99, spread.p999, spread.max)
-    return [str(spread.count), *(f"{value * unit:.2f}" for value in values)]
+def _milliseconds(spreads: list[tuple[str, Spread]]) -> list[list[str]]:
+    return [[name, *_in_units(spread, 1e3, digits=3)] for name, spread in spreads]
+
+
+def _in_units(spread: Spread, unit: float, digits: int = 2) -> list[str]:
+    values = (spread.p50, spread.p90, spread.p99, spread.p999, spread.max)
+    return [str(spread.count), *(f"{value * unit:.{digits}f}" for value in values)]
 
 
 def parse_duration(text: str, option: str = "--for") -> float:

@@ -19,7 +19,8 @@ from gigaedge.errors import CameraError, ConfigError
 from gigaedge.robot import CameraRole
 from gigaedge.site import CameraConfig, Site
 from gigaedge_runtime.devices import Camera, Frame
-from gigaedge_runtime.report import CameraHealth, Histogram
+from gigaedge_runtime.histogram import Histogram
+from gigaedge_runtime.report import CameraHealth
 
 DARKEST: Final = 8.0
 BRIGHTEST: Final = 247.0
@@ -42,9 +43,14 @@ class CapturedViews:
     """At least one picture was not in the views that `observe` returned before."""
 
     @property
+    def oldest(self) -> Frame:
+        """The one that was exposed first."""
+        return min(self.frames.values(), key=lambda frame: frame.captured)
+
+    @property
     def captured(self) -> float:
         """Exposure of the oldest picture, s on CLOCK_MONOTONIC."""
-        return min(frame.captured for frame in self.frames.values())
+        return self.oldest.captured
 
     @property
     def images(self) -> dict[CameraRole, NDArray[np.uint8]]:

@@ -27,11 +27,12 @@ from gigaedge import errors
 from gigaedge.errors import GigaedgeError, ProcessError
 from gigaedge.robot import Side
 from gigaedge.site import Site
+from gigaedge_runtime.memory import resident
 
 POLICY_NICENESS = 5
 """Of the policy process: on a small computer the cameras' and the network's threads give way to control."""
 
-_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 """numpy's and OpenCV's own threads would only contend with control; ONNX Runtime has its own setting."""
 
 
@@ -139,7 +140,7 @@ class Child:
             self._process = subprocess.Popen(
                 [*command, "--launch", str(orders)],
                 stdin=subprocess.DEVNULL,
-                env={**dict.fromkeys(_ONE_THREAD, "1"), **os.environ},
+                env={**dict.fromkeys(ONE_THREAD, "1"), **os.environ},
                 pass_fds=(orders, *launch.descriptors),
                 start_new_session=True,
             )
@@ -163,6 +164,11 @@ class Child:
         """What the ended child reported; None when it was killed or failed."""
         report = self._read().get("report")
         return report if isinstance(report, dict) else None
+
+    def peak_memory(self) -> int | None:
+        """The most resident memory that the ended child had, bytes; None when it was killed or crashed."""
+        peak = self._read().get("peak_memory")
+        return peak if isinstance(peak, int) else None
 
     def error(self) -> GigaedgeError | None:
         """Why the child has ended, None when it is running or ended well.
@@ -231,6 +237,7 @@ def child_main(
         mend = "close other programs or take a smaller bundle"
         outcome = _failure(ProcessError(f"the {name} process ran out of memory; {mend}"))
         code = ProcessError.exit_code
+    outcome["peak_memory"] = resident("VmHWM")
     os.write(launch.outcome, json.dumps(outcome).encode())
     return code
 

@@ -8,14 +8,16 @@
     |  left  | right  |  the rest; left takes W // 2 columns
     +--------+--------+
 
-Each view is scaled to cover its tile (aspect kept, antialiased bilinear) and cropped in the centre.
+Each view is scaled to cover its tile (aspect kept, antialiased bilinear) and cropped in the centre. What the crop throws
+away is not computed where that changes no pixel.
 `horizontal`: high | left | right, each scaled to the size of the high view, the strip scaled to W x H.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from functools import cache
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,10 @@ from PIL import Image
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.robot import CAMERA_ROLES, CameraRole
 from gigaedge.tiles import Layout, cover
+
+_EXACT: Final = 256
+_LEAST_TRIED: Final = 32
+"""px; of a tile's shorter side, for a part of a picture to be tried."""
 
 LAYOUTS: Final[tuple[Layout, ...]] = ("tshape", "horizontal")
 
@@ -77,11 +83,67 @@ def _picture(images: Mapping[CameraRole, NDArray[np.uint8]], role: CameraRole) -
 
 def _cover(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
     """Scale until both sides cover the tile, then cut the centre."""
-    fit = cover(image.size, (width, height))
-    box = (fit.left, fit.upper, fit.left + width, fit.upper + height)
-    return np.asarray(_resize(image, fit.scaled).crop(box))
+    return np.asarray(_cut(image, *_cheapest(image.size, (width, height))))
 
 
-def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+class _Window(NamedTuple):
+    """What is scaled of one axis."""
+
+    begin: float
+    """In the source, px."""
+    end: float
+    count: int
+    """Into so many pixels."""
+    skipped: int
+    """So many of those are cut off at the beginning."""
+    kept: int
+
+    @classmethod
+    def of(cls, source: int, scaled: int, first: int, kept: int) -> _Window:
+        """For `kept` of `scaled` pixels from the `first` on, as little as is exact.
+
+        Pillow places each pixel at (number + 1/2) times the scale after the window's begin, which it takes in single
+        precision: with a scale that is a multiple of 1/256 nothing is rounded, wherever the window begins.
+        """
+        if source * _EXACT % scaled:
+            return cls(0.0, source, scaled, first, kept)
+        return cls(first * source / scaled, (first + kept) * source / scaled, kept, 0, kept)
+
+
+@cache
+def _cheapest(source: tuple[int, int], tile: tuple[int, int]) -> tuple[_Window, _Window]:
+    """The windows of both axes for a tile of a picture; the whole picture's where those would change a pixel.
+
+    Pillow rounds between the axes, and newer versions choose by the sizes which comes first. So it is tried, on noise,
+    of which a third of all pixels tell; a tile of a few pixels might not.
+    """
+    fit = cover(source, tile)
+    whole = (
+        _Window(0.0, source[0], fit.scaled[0], fit.left, tile[0]),
+        _Window(0.0, source[1], fit.scaled[1], fit.upper, tile[1]),
+    )
+    if min(tile) < _LEAST_TRIED:
+        return whole
+    columns = _Window.of(source[0], fit.scaled[0], fit.left, tile[0])
+    rows = _Window.of(source[1], fit.scaled[1], fit.upper, tile[1])
+    noise = np.random.default_rng(0).integers(0, 256, (source[1], source[0], 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    wanted = _cut(image, *whole).tobytes()
+    for windows in ((columns, rows), (columns, whole[1]), (whole[0], rows)):
+        if _cut(image, *windows).tobytes() == wanted:
+            return windows
+    return whole
+
+
+def _cut(image: Image.Image, columns: _Window, rows: _Window) -> Image.Image:
+    box = (columns.begin, rows.begin, columns.end, rows.end)
+    part = _resize(image, (columns.count, rows.count), box)
+    x, y = columns.skipped, rows.skipped
+    return part.crop((x, y, x + columns.kept, y + rows.kept))
+
+
+def _resize(
+    image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
+) -> Image.Image:
     """Bilinear with antialiasing when shrinking; training used Pillow, and cv2 gives other pixels."""
-    return image.resize(size, Image.Resampling.BILINEAR)
+    return image.resize(size, Image.Resampling.BILINEAR, box=box)

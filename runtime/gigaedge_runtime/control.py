@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from gigaedge.clock import Clock, Deadlines, monotonic
 from gigaedge.errors import ArmError, InputError
-from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
+from gigaedge.robot import DELTA_MASK, DIM_NAMES, JOINTS, ROBOT_DIM, SIDES, Side, arm_slice
 from gigaedge.site import Site
 from gigaedge_runtime.devices import Arm, ArmState
+from gigaedge_runtime.latency_path import Reaching
 from gigaedge_runtime.limits import Command, Limiter, Limits
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase
 from gigaedge_runtime.parking import find_swap, park_pose
 from gigaedge_runtime.report import ControlReport
 from gigaedge_runtime.schedule import Schedule
-from gigaedge_runtime.scheduling import ThreadAccount
+from gigaedge_runtime.scheduling import READERS, ThreadAccount
 from gigaedge_runtime.states import Fault, FaultCode, Machine, Seen, State, Thresholds
 from gigaedge_runtime.statistics import ControlStatistics
 from gigaedge_runtime.trajectory import Trajectory
@@ -91,6 +92,7 @@ class ControlLoop:
         self.armed = False
         limits = self.limiter.limits
         self._schedule = Schedule(limits.acceleration, limits.jerk, site.execution.fade, site.execution.decay)
+        self._reaching = Reaching(board.handover)
         self._seen = Seen()
         self._states: dict[Side, ArmState] = {}
         self._failed: dict[Side, int] = dict.fromkeys(arms, 0)
@@ -99,6 +101,7 @@ class ControlLoop:
         self._silent: set[Side] = set()
         """Arms whose feedback is too old to begin with."""
         self._measured = np.zeros(ROBOT_DIM)
+        self._places = {side: self._measured[arm_slice(side)] for side in SIDES}
         self._target = np.zeros(ROBOT_DIM)
         self._target_velocity, self._target_acceleration = np.zeros(ROBOT_DIM), np.zeros(ROBOT_DIM)
         self._absent = np.zeros(ROBOT_DIM, dtype=bool)
@@ -107,7 +110,9 @@ class ControlLoop:
             if pose is not None:
                 self._absent[arm_slice(side)] = True
                 self._measured[arm_slice(side)] = pose
-        self._compared = _JOINTS & ~self._absent
+        self._compared = (_JOINTS & ~self._absent).astype(np.float64)
+        """1 for the joints that exist, 0 elsewhere."""
+        self._scratch = np.zeros(ROBOT_DIM)
         self._stamp = -np.inf
         self._last_tick = np.inf
         self._excused_at = -np.inf
@@ -124,13 +129,17 @@ class ControlLoop:
         deadlines = Deadlines(self._period, self._clock)
         with ThreadAccount() as account:
             self.statistics.watch(account)
-            while self.tick(self._clock()):
+            while self._tick_undisturbed():
                 if self._regrid:
                     self._regrid = False
                     self.statistics.restart_period()
                     deadlines = Deadlines(self._period, self._clock)
                 deadlines.wait()
                 self.statistics.missed = deadlines.missed
+
+    def _tick_undisturbed(self) -> bool:
+        with READERS:
+            return self.tick(self._clock())
 
     def tick(self, now: float) -> bool:
         """One tick at `now`, s; False when the run is over. Raises ArmError when an arm cannot be enabled."""
@@ -146,6 +155,7 @@ class ControlLoop:
             self._excused_at = now
         self._last_tick = now
         fault = self._read_arms(now)
+        self._lap("feedback")
         fault = self._take_chunk(now) or fault
         if not policy_alive and not (seen.stop or seen.park):
             fault = Fault(FaultCode.POLICY, "the policy process died")
@@ -157,18 +167,31 @@ class ControlLoop:
         self._compare_with_park()
         state = self._step(now)
         if self.armed:
-            self._send(self._command(now, state))
+            self._aim(now, state)
+            self._lap("decide")
+            command = self._limit(state)
+            self._lap("limits")
+            self._send(command, now)
+            self._lap("send")
+        else:
+            self._lap("decide")
         settled = self._settled(now, state)
         self._publish(now, settled)
         if self._on_tick is not None:
             self._on_tick(self, now)
-        self.statistics.worked(self._clock() - now)
+        self.statistics.worked(self._lap("publish") - now)
         return not (seen.stop and settled)
 
     def report(self, scheduling: str) -> ControlReport:
         """Everything that was counted; `scheduling` says how the process was scheduled."""
         enabled = {side: state.enabled for side, state in self._states.items()}
         return self.statistics.report(self.machine, self.limiter, enabled, scheduling)
+
+    def _lap(self, stage: str) -> float:
+        """Say that a stage of the tick has ended; returns when, s."""
+        now = self._clock()
+        self.statistics.lap(stage, now)
+        return now
 
     def _read_arms(self, now: float) -> Fault | None:
         """Read both arms, append to the ring of measured states; say what is wrong with them."""
@@ -181,9 +204,9 @@ class ControlLoop:
                 self._muted.add(side)
                 fault = Fault(FaultCode.ARM, f"{side} arm: {error}")
                 continue
-            columns = arm_slice(side)
-            self._measured[columns][:-1] = state.joints
-            self._measured[columns][-1] = state.gripper
+            place = self._places[side]
+            place[:JOINTS] = state.joints
+            place[JOINTS] = state.gripper
             oldest = min(oldest, state.stamp)
             # An arm's own word counts only from the moment it was to obey: before, it is in standby by right.
             if self.armed and (state.fault is not None or not state.enabled):
@@ -253,9 +276,12 @@ class ControlLoop:
                 raise ArmError(swap)
         self._publish(now, settled=False, phase=Phase.ARMING)
         self._refuse_unfit()
-        for arm in self._arms.values():
-            arm.enable()
-        self._read_arms(self._clock())
+        # What an arm answers has to be read.
+        with READERS.opened():
+            for arm in self._arms.values():
+                arm.enable()
+        self._reaching.powered = self._clock()
+        self._read_arms(self._reaching.powered)
         self.limiter.reset(self._measured)
         self.armed = True
         self._regrid = True
@@ -276,11 +302,9 @@ class ControlLoop:
     def _tracking_fault(self) -> Fault | None:
         if not self.armed:
             return None
-        error = np.abs(self.limiter.position - self._measured)
-        error[~self._compared] = 0.0
-        worst = int(error.argmax())
-        if error[worst] <= self._tracking_error:
+        if self._distance(self.limiter.position, self._measured) <= self._tracking_error:
             return None
+        error, worst = self._scratch, int(self._scratch.argmax())
         text = (
             f"{DIM_NAMES[worst]} is {error[worst]:.2f} rad from its command, more than tracking_error "
             f"{self._tracking_error:g} rad; look for an obstacle, a collision or an arm that does not obey"
@@ -297,7 +321,8 @@ class ControlLoop:
         if seen.due:
             target = trajectory.position(now, self._target)
             # As near as the limits let it come: a target beyond them must not keep an approach from arriving.
-            np.clip(target, self.limiter.limits.lower, self.limiter.limits.upper, out=target)
+            limits = self.limiter.limits
+            np.minimum(np.maximum(target, limits.lower, out=target), limits.upper, out=target)
             seen.from_measured = self._distance(target, self._measured)
             seen.from_commanded = self._distance(target, self.limiter.position) if self.armed else 0.0
 
@@ -310,7 +335,9 @@ class ControlLoop:
             seen.from_park = self._distance(self._park, self._measured)
 
     def _distance(self, a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-        return float(np.abs(a - b)[self._compared].max())
+        """Largest of any joint that exists, rad; leaves all of them in `_scratch`."""
+        away = np.abs(np.subtract(a, b, out=self._scratch), out=self._scratch)
+        return float(np.maximum.reduce(np.multiply(away, self._compared, out=away)))
 
     def _step(self, now: float) -> State:
         before = self.machine.state
@@ -322,27 +349,38 @@ class ControlLoop:
                 self._schedule.restart(now, self.limiter.position)
         return state
 
-    def _command(self, now: float, state: State) -> Command:
+    def _aim(self, now: float, state: State) -> None:
+        """Where the arms are to go at `now`, s."""
         if state is State.PARKING and self._park is not None:
             np.copyto(self._target, self._park)
-            return self.limiter.approach(self._target, self._measured)
-        if state.follows and (not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk):
+        elif state is State.RUNNING:
+            self._schedule.sample(now, self._target, self._target_velocity, self._target_acceleration)
+        elif state is State.APPROACH:
+            self._schedule.target(now, self._target)
+        if not state.follows:
+            self._reaching.left()
+        elif not self.statistics.chunks or self.statistics.chunks[-1] != self._seen.chunk:
             self.statistics.chunks.append(self._seen.chunk)
+            self._reaching.followed(self._seen.chunk)
+
+    def _limit(self, state: State) -> Command:
+        """The next command on the way there."""
         if state is State.RUNNING:
-            aim = (self._target, self._target_velocity, self._target_acceleration)
-            self._schedule.sample(now, *aim)
-            return self.limiter.track(*aim, self._measured)
-        if state is State.APPROACH:
-            return self.limiter.approach(self._schedule.target(now, self._target), self._measured)
+            return self.limiter.track(
+                self._target, self._target_velocity, self._target_acceleration, self._measured
+            )
+        if state is State.APPROACH or (state is State.PARKING and self._park is not None):
+            return self.limiter.approach(self._target, self._measured)
         return self.limiter.decelerate()
 
-    def _send(self, command: Command) -> None:
-        """Send to every arm that can be commanded.
+    def _send(self, command: Command, tick: float) -> None:
+        """Send to every arm that can be commanded, in the tick that began at `tick`, s.
 
         An arm that reported a fault or lost its power gets nothing more in this run: once a person frees it,
         it would jump to a target of the past.
         """
         self.statistics.commanded(command)
+        called = self._clock()
         for side, arm in self._arms.items():
             if side in self._muted:
                 continue
@@ -355,6 +393,8 @@ class ControlLoop:
                 self._send_errors[side] = str(error)
             self._failed[side] = 0 if taken else self._failed[side] + 1
             self.statistics.failed_sends += not taken
+        if self._reaching.pending:
+            self._reaching.sent(tick, called, [arm.sent_at for arm in self._arms.values()], self._clock())
 
     def _settled(self, now: float, state: State) -> bool:
         """True when nothing is commanded, or the command has stood still for `SETTLING`."""

@@ -24,7 +24,7 @@ from gigaedge_runtime.flight_taps import ControlTap
 from gigaedge_runtime.latch import latchable, set_latch
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
 from gigaedge_runtime.preflight import check_firmware
-from gigaedge_runtime.scheduling import CONTROL_PRIORITY, lock_memory, raise_priority
+from gigaedge_runtime.scheduling import CONTROL_PRIORITY, SWITCH_INTERVAL, lock_memory, raise_priority
 
 if TYPE_CHECKING:
     from gigaedge_runtime.devices.piper import PiperArm
@@ -57,7 +57,7 @@ def serve(launch: Launch, stop: StopFlag, make: MakeArms) -> dict[str, Any]:
     """
     # Before the SDK starts its threads, which inherit it: a reader of lower priority would keep the GIL.
     scheduling = f"{raise_priority(CONTROL_PRIORITY)}; {lock_memory()}"
-    sys.setswitchinterval(5e-4)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     board = Board(launch.board)
     board.status.publish(ControlStatus())
     arms = make(launch.site)

@@ -23,6 +23,8 @@ class Sample:
     """The sampler's last state, (chunk, width)."""
     timings: dict[str, float]
     """Seconds per stage."""
+    step_times: tuple[float, ...] = ()
+    """Seconds of each run of the step graph; empty where the sampler is inside a graph."""
     intermediate: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """On request; see `policy.Chunk`."""
 

@@ -179,6 +179,11 @@ class TappedArm:
         self._again["kind"], self._again["small"] = Kind.READ, SIDES.index(arm.side)
         self._later = _Fields(self._again["arm"])
 
+    @property
+    def sent_at(self) -> float:
+        """As the arm's."""
+        return self._arm.sent_at
+
     def connect(self) -> None:
         """As the arm's; nothing is noted."""
         self._arm.connect()

@@ -25,7 +25,8 @@ from gigaedge.errors import InputError
 from gigaedge.robot import ARM_DIM, DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, arm_slice
 from gigaedge.site import Site
 from gigaedge_runtime.journey import Journey
-from gigaedge_runtime.pursuit import ROUNDING, Pursuit
+from gigaedge_runtime.pursuit import ROUNDING, Proposal, Pursuit
+from gigaedge_runtime.room import Room
 from gigaedge_runtime.stopping import Motion, Stop, coasting
 from gigaedge_runtime.workspace import Workspace
 
@@ -120,8 +121,14 @@ class Limiter:
             limits.lower, limits.upper, limits.velocity, limits.acceleration, limits.jerk, period
         )
         self._journey = Journey(limits.approach, limits.acceleration, limits.jerk, period)
-        # An absent arm has no room to move in, and no target has a speed there.
-        self._fixed = limits.lower == limits.upper
+        # Joint by joint in plain numbers, for what is done in every tick.
+        self._range = list(
+            zip(limits.lower.tolist(), limits.upper.tolist(), limits.lead.tolist(), strict=True)
+        )
+        self._speeds: list[float] = limits.velocity.tolist()
+        self._pulls: list[float] = limits.acceleration.tolist()
+        self._jerks: list[float] = limits.jerk.tolist()
+        self._room = Room()
         self._motion = np.zeros((3, ROBOT_DIM))
         self._motion[0] = np.nan
         self._take(self._motion, self._stop_from(self._motion))
@@ -177,17 +184,16 @@ class Limiter:
         if not np.isfinite(measured).all():
             return self.decelerate()
         aim = self._aim(target, measured)
-        moving = (aim == target) & ~self._fixed
-        limits = self.limits
-        proposal = self._pursuit.step(
-            self._motion,
-            aim,
-            np.where(moving, _cut(velocity, limits.velocity), 0.0),
-            np.where(moving, _cut(acceleration, limits.acceleration), 0.0),
-        )
-        self.clamps.velocity += proposal.velocity_bound | (np.abs(velocity) > limits.velocity + ROUNDING)
-        self.clamps.acceleration += proposal.acceleration_bound
-        self.clamps.jerk += proposal.jerk_bound
+        speeds, pulls = [], []
+        of_all = zip(aim, target.tolist(), velocity.tolist(), acceleration.tolist(), strict=True)
+        for joint, (near, wanted, speed, pull) in enumerate(of_all):
+            low, high, _ = self._range[joint]
+            # An absent arm has no room to move in, and no target has a speed there.
+            moving = near == wanted and low != high
+            speeds.append(_cut(speed, self._speeds[joint]) if moving else 0.0)
+            pulls.append(_cut(pull, self._pulls[joint]) if moving else 0.0)
+        proposal = self._pursuit.step(self._motion, aim, speeds, pulls)
+        self._count_bounds(proposal, velocity)
         return self._consider(proposal.motion)
 
     def approach(self, target: Array, measured: Array) -> Command:
@@ -198,7 +204,7 @@ class Limiter:
         self._check(target)
         if not np.isfinite(measured).all():
             return self.decelerate()
-        motion = self._journey.step(self._motion, self._aim(target, measured))
+        motion = self._journey.step(self._motion, np.array(self._aim(target, measured)))
         return self.decelerate() if motion is None else self._consider(motion)
 
     def decelerate(self) -> Command:
@@ -217,29 +223,44 @@ class Limiter:
         _check_finite(self._motion[0], "commanded pose")
         _check_finite(target, "target")
 
-    def _aim(self, target: Array, measured: Array) -> Array:
+    def _count_bounds(self, proposal: Proposal, velocity: Array) -> None:
+        clamps = self.clamps
+        too_fast = np.abs(velocity) > self.limits.velocity + ROUNDING
+        if too_fast.any() or True in proposal.velocity_bound:
+            clamps.velocity += proposal.velocity_bound | too_fast
+        if True in proposal.acceleration_bound:
+            clamps.acceleration += proposal.acceleration_bound
+        if True in proposal.jerk_bound:
+            clamps.jerk += proposal.jerk_bound
+
+    def _aim(self, target: Array, measured: Array) -> list[float]:
         """The target within range and, of that, within `lead` of the measured pose."""
-        limits = self.limits
-        within = np.minimum(np.maximum(target, limits.lower), limits.upper)
-        self.clamps.position += np.abs(within - target) > ROUNDING
-        near = np.minimum(np.maximum(within, measured - limits.lead), measured + limits.lead)
-        self.clamps.lead += np.abs(near - within) > ROUNDING
-        # Near a pose measured far outside is outside, too.
-        return np.asarray(np.minimum(np.maximum(near, limits.lower), limits.upper))
+        clamps, aim = self.clamps, []
+        of_all = zip(self._range, target.tolist(), measured.tolist(), strict=True)
+        for joint, ((low, high, lead), wanted, place) in enumerate(of_all):
+            within = min(max(wanted, low), high)
+            if abs(within - wanted) > ROUNDING:
+                clamps.position[joint] += 1
+            near = min(max(within, place - lead), place + lead)
+            if abs(near - within) > ROUNDING:
+                clamps.lead[joint] += 1
+            # Near a pose measured far outside is outside, too.
+            aim.append(min(max(near, low), high))
+        return aim
 
     def _consider(self, motion: Motion) -> Command:
         """Take `motion` as the next one where its stop is within all limits, else the next tick of the stop held."""
         self._keep_in_range(motion)
         stop = self._stop_from(motion)
         good = self._reachable(motion)
-        inside = self._stays_in_range(motion, stop)
-        self.clamps.position += good & ~inside
-        good &= inside
-        if not good.all():
-            motion = self._replaced(motion, ~good)
+        inside = self._stays_in_range(stop)
+        if not (all(good) and all(inside)):
+            self.clamps.position += np.array(good) & ~np.array(inside)
+            motion = self._replaced(motion, ~(np.array(good) & np.array(inside)))
             stop = self._stop_from(motion)
-        if self.limits.workspace is not None:
-            held = self._held_back(self.limits.workspace, motion, stop)
+        workspace = self.limits.workspace
+        if workspace is not None and not self._room.surely_holds(self.position.tolist(), stop.extrema):
+            held = self._held_back(workspace, motion, stop)
             if held.any():
                 motion = self._replaced(motion, held)
                 stop = self._stop_from(motion)
@@ -247,7 +268,7 @@ class Limiter:
         return Command(self._motion[0])
 
     def _stop_from(self, motion: Motion) -> Stop:
-        return Stop(motion, self.limits.acceleration, self.limits.jerk)
+        return Stop(motion, self._pulls, self._jerks)
 
     def _replaced(self, motion: Motion, held: Bools) -> Motion:
         """`motion`, but the joints in `held` on the next tick of the stop held."""
@@ -255,51 +276,55 @@ class Limiter:
         self._keep_in_range(motion)
         return motion
 
-    def _reachable(self, motion: Motion) -> Bools:
+    def _reachable(self, motion: Motion) -> list[bool]:
         """Which joints get from the last command to `motion` in a period within velocity, acceleration and jerk.
 
         Written so that NaN is not reachable.
         """
-        limits, period = self.limits, self._period
-        _, velocity, acceleration = self._motion
-        gained = motion[2] - acceleration
-        straight = self._motion[0] + period * (velocity + period * (acceleration / 2 + gained / 6))
-        # What is left of a Ruckig step, whose jerk may change within the tick, once the mean jerk is accounted for.
-        bend = limits.jerk * period**3
-        good: Bools = np.abs(gained) <= limits.jerk * period * (1 + SLACK)
-        good &= np.abs(motion[0] - straight) <= bend
-        good &= np.abs(motion[2]) <= limits.acceleration * (1 + SLACK)
-        # Fastest where the acceleration passes through zero, within the tick or, at the latest, when it is led there.
-        turns = acceleration * motion[2] < 0
-        rise = np.zeros_like(velocity)
-        np.divide(period * acceleration * acceleration, -2 * gained, out=rise, where=turns)
-        most = np.maximum(np.abs(velocity + rise), np.abs(coasting(motion, limits.jerk)))
-        good &= most <= limits.velocity * (1 + SLACK)
-        return good
+        period, limits = self._period, zip(self._speeds, self._pulls, self._jerks, strict=True)
+        reachable = []
+        of_all = zip(limits, *self._motion.tolist(), *motion.tolist(), strict=True)
+        for (fastest, hardest, jerk), place, speed, pull, next_place, next_speed, next_pull in of_all:
+            gained = next_pull - pull
+            straight = place + period * (speed + period * (pull / 2 + gained / 6))
+            good = abs(gained) <= jerk * period * (1 + SLACK)
+            # What is left of a Ruckig step, whose jerk may change within the tick, its mean jerk accounted for.
+            good &= abs(next_place - straight) <= jerk * period**3
+            good &= abs(next_pull) <= hardest * (1 + SLACK)
+            # Fastest where the acceleration passes through zero, within the tick or, at the latest, when led there.
+            most = abs(speed + (period * pull * pull / (-2 * gained) if pull * next_pull < 0 else 0.0))
+            good &= most <= fastest * (1 + SLACK)
+            good &= abs(coasting(next_speed, next_pull, jerk)) <= fastest * (1 + SLACK)
+            reachable.append(good)
+        return reachable
 
-    def _stays_in_range(self, motion: Motion, stop: Stop) -> Bools:
-        """Which joints can come to rest within their range from `motion`; outside of it, without going further out."""
-        limits, position = self.limits, self._motion[0]
-        least, greatest = stop.extrema()
-        left = coasting(motion, limits.jerk)
-        below, above = position < limits.lower, position > limits.upper
-        good: Bools = least >= np.minimum(limits.lower, position) - HAIR
-        good &= greatest <= np.maximum(limits.upper, position) + HAIR
-        good &= ~below | (np.minimum(motion[1], left) >= -SLACK)
-        good &= ~above | (np.maximum(motion[1], left) <= SLACK)
-        return good
+    def _stays_in_range(self, stop: Stop) -> list[bool]:
+        """Which joints can come to rest within their range by `stop`; outside of it, without going further out."""
+        inside = []
+        of_all = zip(stop.ways, stop.extrema, self.position.tolist(), self._range, self._jerks, strict=True)
+        for way, (least, greatest), place, (low, high, _), jerk in of_all:
+            left = coasting(way.velocity, way.acceleration, jerk)
+            good = least >= min(low, place) - HAIR and greatest <= max(high, place) + HAIR
+            if place < low:
+                good &= min(way.velocity, left) >= -SLACK
+            elif place > high:
+                good &= max(way.velocity, left) <= SLACK
+            inside.append(good)
+        return inside
 
     def _held_back(self, workspace: Workspace, motion: Motion, stop: Stop) -> Bools:
         """The joints, shape (14,), that must follow the stop held for the arms to keep to their workspace."""
         path = self._path(stop, motion)
         points = workspace.points(path)
+        short = workspace.shortfall(points)
+        self._room.measure(workspace, path[1], points[1], float(short[1]))
         leaves = ~workspace.boxes_hold(points)
         self.clamps.workspace += leaves
         held: Bools = np.repeat(leaves, ARM_DIM) & _JOINTS
         if held.any():
             path[:, held] = self._stop_held(len(path))[:, held]
-            points = workspace.points(path)
-        if not workspace.clearance_holds(points):
+            short = workspace.shortfall(workspace.points(path))
+        if not workspace.clearance_holds(short):
             self.clamps.clearance += 1
             held = _JOINTS
         return held
@@ -338,12 +363,13 @@ class Limiter:
         self._motion = motion
 
 
-def _cut(values: Array, limit: Array) -> Array:
-    return np.asarray(np.minimum(np.maximum(values, -limit), limit))
+def _cut(value: float, limit: float) -> float:
+    return min(max(value, -limit), limit)
 
 
 def _check_finite(values: Array, what: str) -> None:
-    if not np.isfinite(values).all():
+    # A sum that is finite has no other terms, and takes a fifth of the time; one that is not may just be too large.
+    if not math.isfinite(sum(values.tolist())) and not np.isfinite(values).all():
         where = ", ".join(
             name for name, value in zip(DIM_NAMES, values, strict=True) if not np.isfinite(value)
         )

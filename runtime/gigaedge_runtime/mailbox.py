@@ -1,4 +1,4 @@
-"""Shared memory between the processes of a run: newest chunk, measured states, status, command.
+"""Shared memory between the processes of a run: newest chunk and its way, measured states, status, command.
 
 The memory is anonymous (`memfd_create`) and handed over by file descriptor, so that a process killed at any
 moment leaves nothing behind, not even a name. Every block is a fixed numpy layout behind a sequence lock
@@ -13,12 +13,14 @@ import os
 import zlib
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.errors import InputError, ObservationError, ProcessError
 from gigaedge.robot import ROBOT_DIM
+from gigaedge_runtime.latency_path import HANDOVER_LAYOUT, HandoverBlock
 from gigaedge_runtime.seqlock import HEADER, Block
 from gigaedge_runtime.states import Fault, FaultCode, State
 
@@ -58,11 +60,13 @@ _STATUS = np.dtype(
         ("missed", "<i8"),
     ]
 )
+_STATUS_NUMBERS = tuple(name for name in _STATUS.names or () if name not in ("fault", "text"))
+_status_numbers = attrgetter(*_STATUS_NUMBERS)
 _PLANNER = np.dtype(
     [("heartbeat", "<f8"), ("phase", "<i8"), ("chunks", "<i8"), ("refused", "<i8"), ("reason", f"S{_TEXT}")]
 )
 _ORDER = np.dtype([("order", "<i8")])
-_LAYOUT = (_CHUNK, _RING, *([_SLOT] * RING_LENGTH), _STATUS, _PLANNER, _ORDER)
+_LAYOUT = (_CHUNK, _RING, *([_SLOT] * RING_LENGTH), _STATUS, _PLANNER, _ORDER, HANDOVER_LAYOUT)
 _MAGIC = zlib.crc32(repr([(d.descr, d.itemsize) for d in dict.fromkeys(_LAYOUT)]).encode(), RING_LENGTH)
 
 
@@ -178,16 +182,20 @@ class StateRing:
 
     def __init__(self, count: Block, slots: list[Block]) -> None:
         self._count = count
+        self._counted = count.record["count"]
         self._slots = slots
+        self._fields = [tuple(slot.record[name] for name in ("index", "time", "values")) for slot in slots]
         self._pushed = 0
 
     def push(self, time: float, values: NDArray[np.float64]) -> None:
         """Append a state: measured at `time` (s, later than the one before), rad and m, shape (14,)."""
-        slot = self._slots[self._pushed % len(self._slots)]
-        slot.record["index"], slot.record["time"], slot.record["values"] = self._pushed, time, values
-        slot.write()
+        place = self._pushed % len(self._slots)
+        # Views, made once: naming a field makes a new one.
+        index, stamp, held = self._fields[place]
+        index[0], stamp[0], held[0] = self._pushed, time, values
+        self._slots[place].write()
         self._pushed += 1
-        self._count.record["count"] = self._pushed
+        self._counted[0] = self._pushed
         self._count.write()
 
     def newest(self) -> tuple[float, NDArray[np.float64]] | None:
@@ -238,22 +246,16 @@ class StateRing:
 class StatusBlock(Block):
     """State of the control process, to everyone."""
 
+    def __init__(self, memory: mmap.mmap, offset: int, layout: np.dtype[np.void]) -> None:
+        super().__init__(memory, offset, layout)
+        # Views, made once: naming a field makes a new one.
+        self._fields = [self.record[name] for name in _STATUS_NUMBERS]
+
     def publish(self, status: ControlStatus) -> None:
         """Replace the status."""
         record = self.record
-        for name in (
-            "heartbeat",
-            "phase",
-            "state",
-            "at_rest",
-            "settled",
-            "chunk",
-            "chunks",
-            "sends",
-            "failed_sends",
-            "missed",
-        ):
-            record[name] = getattr(status, name)
+        for field, value in zip(self._fields, _status_numbers(status), strict=True):
+            field[0] = value
         record["fault"] = status.fault.code if status.fault else FaultCode.NONE
         record["text"] = _encode(status.fault.text) if status.fault else b""
         self.write()
@@ -345,6 +347,7 @@ class Board:
         self.status = StatusBlock(memory, offsets[last], _STATUS)
         self.planner = PlannerBlock(memory, offsets[last + 1], _PLANNER)
         self.order = OrderBlock(memory, offsets[last + 2], _ORDER)
+        self.handover = HandoverBlock(memory, offsets[last + 3], HANDOVER_LAYOUT)
 
     @staticmethod
     def create() -> int:

@@ -13,10 +13,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from gigaedge.errors import ProcessError
 
 FP32_BYTES = 4
+MEBIBYTE = 1 << 20
 MEASURING_TIMEOUT = 600.0
 """s; a bundle of several billion weights takes minutes to load."""
 
@@ -66,27 +68,37 @@ def main(argv: Sequence[str]) -> int:
     """Measure this process and print a MemoryUse as JSON."""
     from gigaedge_runtime.policy import Observation, Policy
 
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     policy = Policy.load(argv[0])
     gc.collect()
-    loaded = _resident("VmRSS")
+    loaded = resident("VmRSS")
     policy.chunk(Observation.make_example(policy.manifest.view))
     manifest = policy.manifest
     use = MemoryUse(
         weights=manifest.weights.bytes,
         weights_fp32=FP32_BYTES * manifest.model.parameters,
         loaded=loaded - before,
-        first_chunk=_resident("VmRSS") - before,
-        peak=_resident("VmHWM") - before,
+        first_chunk=resident("VmRSS") - before,
+        peak=resident("VmHWM") - before,
     )
     print(json.dumps(asdict(use)))
     return 0
 
 
-def _resident(field: str) -> int:
-    """Bytes of a line of /proc/self/status: VmRSS now, VmHWM at most so far."""
+def resident(field: Literal["VmRSS", "VmHWM"]) -> int:
+    """Of this process, bytes; VmRSS: now, VmHWM: at most so far (Linux, proc(5))."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+
+
+def gpu_used() -> int | None:
+    """Bytes in use on the first GPU, by whomever; None without nvidia-smi, or where it does not tell (Jetson)."""
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    try:
+        result = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30)
+        return int(result.stdout) * MEBIBYTE
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 if __name__ == "__main__":

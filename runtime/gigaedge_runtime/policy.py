@@ -51,6 +51,8 @@ class Chunk:
     rate_hz: float
     timings: dict[str, float]
     """Seconds per stage. Layout split: `context` (picture to cache), `steps` (all sampler steps); single: `policy`."""
+    step_times: tuple[float, ...] = ()
+    """Seconds of each run of the step graph; empty in layout single."""
     inputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """What it was computed from beside picture and state: `noise`, drawn or given, and `Guidance.arrays`."""
     intermediate: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -138,7 +140,13 @@ class Policy:
         )
         inputs = {"noise": noise, **(guidance.arrays() if guidance else {})}
         return Chunk(
-            sample.targets, sample.normalized, action.rate_hz, sample.timings, inputs, sample.intermediate
+            sample.targets,
+            sample.normalized,
+            action.rate_hz,
+            sample.timings,
+            sample.step_times,
+            inputs,
+            sample.intermediate,
         )
 
     def require_guidance(self) -> None:

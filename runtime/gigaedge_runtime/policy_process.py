@@ -11,12 +11,14 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from time import sleep
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge.bundle import open_bundle
 from gigaedge.clock import Clock, monotonic
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.site import Site
@@ -25,6 +27,7 @@ from gigaedge_runtime.children import POLICY_NICENESS, Launch, Lifeline, StopFla
 from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.flight_packets import Sender
 from gigaedge_runtime.flight_taps import ChunkTap
+from gigaedge_runtime.latency_path import Birth, PathLog
 from gigaedge_runtime.mailbox import Board, Order, Phase, PlannerStatus
 from gigaedge_runtime.report import PolicyReport, Spread
 from gigaedge_runtime.rtc import Continuity, Guidance
@@ -75,6 +78,8 @@ class Planner:
     """From a composite (H, W, 3) and a state (14,) to a chunk."""
     guided: Callable[[NDArray[np.uint8], NDArray[np.float32], Guidance], Planned] | None = None
     """The same for a chunk that continues the one before; None: the policy cannot."""
+    ran_on: Mapping[str, int] = field(default_factory=dict)
+    """Execution provider -> nodes it took; 0 where ONNX Runtime does not say."""
 
 
 LoadPlanner = Callable[[Site], Planner]
@@ -86,17 +91,14 @@ def load_planner(site: Site) -> Planner:
     Raises BundleError: no bundle, a damaged one, no such prompt or step count, none that takes the chunk before where
     the site wants real-time chunking; DeviceError: the provider.
     """
+    from gigaedge_runtime.measuring import RecordingDevice
     from gigaedge_runtime.policy import Observation, Policy
 
-    policy = Policy.load(
-        site.bundle,
-        prompt=site.prompt,
-        steps=site.inference.steps,
-        solver=site.inference.solver,
-        provider=site.inference.provider,
-        threads=site.inference.threads,
-        seed=site.inference.seed,
-    )
+    inference = site.inference
+    device = RecordingDevice(inference.provider, inference.threads)
+    bundle = open_bundle(Path(site.bundle))
+    policy = Policy(bundle, device, inference.steps, inference.solver, inference.seed)
+    policy.set_prompt(site.prompt or policy.manifest.prompts.names[0])
     guided = site.execution.handover == "rtc"
     if guided:
         policy.require_guidance()
@@ -111,6 +113,7 @@ def load_planner(site: Site) -> Planner:
         )
         if guided
         else None,
+        ran_on=device.ran_on,
     )
 
 
@@ -167,6 +170,7 @@ class PolicyLoop:
     _reason: str = ""
     _refused: Counter[str] = field(default_factory=Counter)
     _stages: dict[str, deque[float]] = field(default_factory=dict)
+    _path: PathLog = field(default_factory=PathLog)
     _latencies: deque[float] = field(default_factory=lambda: deque(maxlen=5))
 
     def __post_init__(self) -> None:
@@ -202,6 +206,7 @@ class PolicyLoop:
 
     def report(self) -> PolicyReport:
         """Everything that was counted."""
+        self._path.reached(self.board.handover.newest())
         return PolicyReport(
             chunks=self._chunks,
             refused=dict(self._refused),
@@ -209,6 +214,8 @@ class PolicyLoop:
             stages={name: Spread.of(list(samples)) for name, samples in self._stages.items()},
             odd_frames=self.cameras.odd_frames(),
             cameras=self.cameras.health(),
+            path=self._path.report(),
+            ran_on=dict(self.planner.ran_on),
         )
 
     def _state_at(self, captured: float) -> NDArray[np.float32]:
@@ -220,7 +227,8 @@ class PolicyLoop:
         return states.at(captured, self.site.timing.max_feedback_age).astype(np.float32)
 
     def _plan(self, views: CapturedViews, state: NDArray[np.float32], begin: float) -> None:
-        seen = self.clock()
+        stated = self.clock()
+        oldest = views.oldest
         composite = self._compositor.compose(views.images)
         composed = self.clock()
         guidance = self._guidance(views.captured, composed)
@@ -232,13 +240,30 @@ class PolicyLoop:
         self._chunks += 1
         self._reason = ""
         delay = guidance.delay if guidance else 0.0
+        # What became of the chunk before: as soon as this one is out, control may overwrite it.
+        self._path.reached(self.board.handover.newest())
         self.board.chunks.publish(self._chunks, views.captured, chunk.rate_hz, chunk.actions, delay)
         published = self.clock()
         self._guided += guidance is not None
         self._continuity.published(self._trajectory(views.captured, chunk), published - composed)
-        self._sample("wait", begin - views.captured)
-        self._sample("state", seen - begin)
-        self._sample("compose", composed - seen)
+        self._path.born(
+            Birth(
+                self._chunks,
+                exposed=oldest.captured,
+                arrived=oldest.received,
+                begun=begin,
+                stated=stated,
+                composed=composed,
+                inferred=planned,
+                published=published,
+                inference=chunk.timings,
+                by_arrival=oldest.stamp == "arrival" and oldest.captured == oldest.received,
+            )
+        )
+        self._sample("transport", oldest.received - oldest.captured)
+        self._sample("wait", begin - oldest.received)
+        self._sample("state", stated - begin)
+        self._sample("compose", composed - stated)
         for stage, duration in chunk.timings.items():
             self._sample(stage, duration)
         self._sample("inference", planned - composed)

@@ -212,6 +212,11 @@ class ReplayedArm:
         """A tick begins in which reading gives these answers, in order."""
         self.told, self._readings, self._tick, self._read = None, readings, tick, 0
 
+    @property
+    def sent_at(self) -> float:
+        """Now: how long sending took was not recorded."""
+        return self._loop.now
+
     def connect(self) -> None:
         """Nothing to do."""
 

@@ -16,13 +16,18 @@ from gigaedge.files import write_text
 
 @dataclass(frozen=True)
 class Spread:
-    """A distribution in a few numbers, s."""
+    """A distribution in a few numbers, s; zeros where nothing was measured."""
 
     count: int
     p50: float
     p99: float
     p999: float
     max: float
+    p90: float = 0.0
+    mean: float = 0.0
+    sd: float = 0.0
+    """Standard deviation."""
+    min: float = 0.0
 
     @classmethod
     def of(cls, samples: NDArray[np.floating] | list[float]) -> Spread:
@@ -30,35 +35,9 @@ class Spread:
         values = np.asarray(samples, dtype=np.float64)
         if values.size == 0:
             return cls(0, 0.0, 0.0, 0.0, 0.0)
-        p50, p99, p999 = np.percentile(values, (50, 99, 99.9))
-        return cls(values.size, float(p50), float(p99), float(p999), float(values.max()))
-
-
-class Histogram:
-    """Durations in constant memory: bins of 10 us up to 0.2 s, and the largest one exactly."""
-
-    BIN = 1e-5
-    """s."""
-    BINS = 20_000
-
-    def __init__(self) -> None:
-        self._bins = np.zeros(self.BINS + 1, dtype=np.int64)
-        self._max = 0.0
-
-    def add(self, duration: float) -> None:
-        """Count one duration, s (>= 0)."""
-        self._bins[min(int(duration / self.BIN), self.BINS)] += 1
-        if duration > self._max:
-            self._max = duration
-
-    def spread(self) -> Spread:
-        """Percentiles to a bin's width (the bin's middle)."""
-        total = int(self._bins.sum())
-        if total == 0:
-            return Spread(0, 0.0, 0.0, 0.0, 0.0)
-        ranks = np.searchsorted(np.cumsum(self._bins), np.ceil(np.array((0.5, 0.99, 0.999)) * total))
-        p50, p99, p999 = (min((int(rank) + 0.5) * self.BIN, self._max) for rank in ranks)
-        return Spread(total, p50, p99, p999, self._max)
+        p50, p90, p99, p999 = map(float, np.percentile(values, (50, 90, 99, 99.9)))
+        mean, sd, least = float(values.mean()), float(values.std()), float(values.min())
+        return cls(values.size, p50, p99, p999, float(values.max()), p90, mean, sd, least)
 
 
 @dataclass(frozen=True)
@@ -145,7 +124,7 @@ class SeamReport:
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> SeamReport:
         """From the JSON of `asdict`."""
-        return cls(**{name: Spread(**spread) for name, spread in data.items()})
+        return cls(**_spreads(data))
 
 
 @dataclass(frozen=True)
@@ -192,6 +171,8 @@ class ControlReport:
     """By side, as last reported by each arm."""
     scheduling: str
     """Of the control process, in words."""
+    stages: dict[str, Spread] = field(default_factory=dict)
+    """Of `work`, which is their sum; by `statistics.TICK_STAGES`, without those that no tick had."""
     firmware: dict[str, str | None] = field(default_factory=dict)
     """Version by side; None where the arm did not tell."""
     notices: list[str] = field(default_factory=list)
@@ -205,6 +186,7 @@ class ControlReport:
                 **data,
                 "period": Spread(**data["period"]),
                 "work": Spread(**data["work"]),
+                "stages": _spreads(data["stages"]),
                 "clamps": ClampCounts(**data["clamps"]),
                 "seam": SeamReport.parse(data["seam"]),
                 "states": [StateChange(**change) for change in data["states"]],
@@ -258,6 +240,34 @@ class CameraHealth:
 
 
 @dataclass(frozen=True)
+class PathReport:
+    """From a camera's exposure to the first CAN frame that the picture decided.
+
+    Of every chunk that the arms followed, but one that came before they had power: it waited for that. What each
+    moment is, and what lies outside, is said in `latency_path`.
+    """
+
+    stages: dict[str, Spread]
+    """All of `gigaedge.benchmark.PATH_STAGES`, in order; for each chunk their sum is `exposure_to_can`."""
+    inference: dict[str, Spread]
+    """Of the stage `inference`: `context` and `steps`, or `policy` in layout single."""
+    exposure_to_can: Spread
+    exposure_to_last_frame: Spread
+    """To the last frame of that command, of both arms and grippers."""
+    host: Spread
+    """Per chunk, what is neither inference nor waiting: `state`, `compose` and `publish`."""
+    by_arrival: int
+    """Chunks whose oldest picture had no stamp to believe: its `transport` is not known and counts as 0."""
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> PathReport:
+        """From the JSON of `asdict`."""
+        whole = {name: Spread(**data[name]) for name in ("exposure_to_can", "exposure_to_last_frame", "host")}
+        parts = {name: _spreads(data[name]) for name in ("stages", "inference")}
+        return cls(**{**data, **whole, **parts})
+
+
+@dataclass(frozen=True)
 class PolicyReport:
     """The policy process's side."""
 
@@ -267,18 +277,23 @@ class PolicyReport:
     guided: int
     """Chunks that real-time chunking made continue the one before."""
     stages: dict[str, Spread]
-    """`wait` (exposure to use), `state`, `compose`, `inference` and its own, `publish`; `total`: all."""
+    """Of all chunks, followed or not: `transport`, `wait`, `state`, `compose`, `inference` and its own, `publish`, as
+    in `path`; `total`: exposure to publication."""
     odd_frames: dict[str, int] = field(default_factory=dict)
     """Camera frames that came `out_of_order` (not used), with an `untrusted_stamp` (taken as exposed on arrival) or
     `unlocked` (exposed otherwise than the site file says)."""
     cameras: list[CameraHealth] = field(default_factory=list)
+    path: PathReport | None = None
+    """None when no chunk reached an arm: a dry run, or arms that held."""
+    ran_on: dict[str, int] = field(default_factory=dict)
+    """Execution provider -> nodes it took; 0 where ONNX Runtime does not say."""
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> PolicyReport:
         """From the JSON of `asdict`."""
-        stages = {name: Spread(**spread) for name, spread in data["stages"].items()}
         cameras = [CameraHealth.parse(camera) for camera in data["cameras"]]
-        return cls(**{**data, "stages": stages, "cameras": cameras})
+        path = PathReport.parse(data["path"]) if data["path"] else None
+        return cls(**{**data, "stages": _spreads(data["stages"]), "cameras": cameras, "path": path})
 
 
 @dataclass(frozen=True)
@@ -318,7 +333,13 @@ class RunReport:
     """None when the policy process ended without a report."""
     recording: RecordingReport | None = None
     """None when nothing was to be recorded."""
+    memory: dict[str, int] = field(default_factory=dict)
+    """Of the processes in `pids`, the most resident memory that each had, bytes; without those that were killed."""
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""
         write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def _spreads(data: Mapping[str, Any]) -> dict[str, Spread]:
+    return {name: Spread(**spread) for name, spread in data.items()}

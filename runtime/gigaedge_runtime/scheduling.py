@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -13,6 +16,9 @@ CONTROL_PRIORITY = 10
 """SCHED_FIFO: above every normal process, below the kernel's own threads."""
 HARDWARE_PRIORITY = 11
 """Simulated hardware does not wait for software: above control."""
+
+SWITCH_INTERVAL = 5e-5
+"""s; after so long the control thread gets Python's interpreter lock from a thread that reads a bus."""
 
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 """linux/mman.h. With ONFAULT only pages that are touched are kept, not whole thread stacks."""
@@ -45,6 +51,49 @@ def _may_lock() -> bool:
     with open("/proc/self/status", encoding="ascii") as status:
         granted = next(line for line in status if line.startswith("CapEff:"))
     return bool(int(granted.split()[1], 16) >> _CAP_IPC_LOCK & 1)
+
+
+class Turnstile:
+    """Keeps threads that take in what comes from outside out of the way while a tick runs.
+
+    They share Python's interpreter lock with it: a tick that makes a system call would find one of them in its place,
+    and wait, a dozen times a tick. What came meanwhile has its time stamp, and lies in the kernel's queue.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._held = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held = False
+        self._lock.release()
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """For the thread that may hold it: inside, the others pass."""
+        held = self._held
+        if held:
+            self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            if held:
+                self.__enter__()
+
+    def pass_through(self) -> None:
+        """For the others: wait while it is held."""
+        with self._lock:
+            pass
+
+
+READERS = Turnstile()
+"""Of this process: the control loop holds it, the readers of its buses pass through with every frame."""
 
 
 @dataclass(frozen=True)

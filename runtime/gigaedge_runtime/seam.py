@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.robot import DELTA_MASK, ROBOT_DIM, Side, arm_slice
-from gigaedge_runtime.report import Histogram, SeamReport
+from gigaedge_runtime.histogram import Histogram
+from gigaedge_runtime.report import SeamReport
 from gigaedge_runtime.trajectory import Trajectory
 
 JOINTS = np.array(DELTA_MASK)

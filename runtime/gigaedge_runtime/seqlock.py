@@ -24,7 +24,7 @@ class Block:
     """A sequence-locked record at a fixed place of the shared memory; one process may write it."""
 
     def __init__(self, memory: mmap.mmap, offset: int, layout: np.dtype[np.void]) -> None:
-        self._head: NDArray[np.uint64] = np.frombuffer(memory, np.uint64, 2, offset)
+        self._head = memoryview(memory)[offset : offset + HEADER].cast("Q")
         # Copied through memoryviews: numpy would let another thread in half-way, at odd sequence.
         self._body = memoryview(memory)[offset + HEADER : offset + HEADER + layout.itemsize]
         self.record: NDArray[np.void] = np.zeros(1, layout)
@@ -34,7 +34,7 @@ class Block:
 
     def write(self) -> None:
         """Publish `record`."""
-        sequence = (int(self._head[0]) | 1) + 1
+        sequence = (self._head[0] | 1) + 1
         # Computed first: the shorter the odd time, the rarer a reader comes in vain.
         crc = zlib.crc32(self._copy, sequence & _MASK)
         self._head[0] = sequence - 1
@@ -45,14 +45,14 @@ class Block:
     def read(self) -> bool:
         """Fetch the newest record; False when none was written yet or no consistent one could be seen."""
         for _ in range(_TRIES):
-            sequence = int(self._head[0])
+            sequence = self._head[0]
             if sequence == 0:
                 return False
             if sequence & 1:
                 continue
             self._copy[:] = self._body
-            crc = int(self._head[1])
-            if int(self._head[0]) == sequence and zlib.crc32(self._copy, sequence & _MASK) == crc:
+            crc = self._head[1]
+            if self._head[0] == sequence and zlib.crc32(self._copy, sequence & _MASK) == crc:
                 self._seen = sequence
                 return True
         return False
@@ -65,4 +65,4 @@ class Block:
     @property
     def changed(self) -> bool:
         """True when something was written since the last successful `read`; costs one load."""
-        return int(self._head[0]) != self._seen
+        return self._head[0] != self._seen

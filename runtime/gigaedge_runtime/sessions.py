@@ -41,11 +41,18 @@ class Device:
     provider: Provider = "cpu"
     threads: int = 0
     """0 leaves one core to control and cameras."""
+    profiles: Path | None = None
+    """Folder that every session writes ONNX Runtime's profile of its nodes into when it ends, `GRAPH_TIME.json`."""
 
     def __post_init__(self) -> None:
         """Find the provider's libraries before the first buffer or session needs them."""
         if self.provider != "cpu":
             _preload()
+
+    @property
+    def workers(self) -> int:
+        """Threads that ONNX Runtime computes with on the CPU."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
 
     @property
     def memory(self) -> str:
@@ -96,10 +103,13 @@ class Device:
 
     def _load(self, path: Path, providers: list[Any]) -> ort.InferenceSession:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+        options.intra_op_num_threads = self.workers
         # Waiting threads sleep: on a small board the 200 Hz control loop needs the core they would spin on.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        if self.profiles is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(self.profiles / path.stem)
         if self.provider != "cpu":
             # Where ONNX Runtime cannot say afterwards which nodes it left to the CPU, it must refuse them.
             key = "record_ep_graph_assignment_info" if _REPORTS_ASSIGNMENT else "disable_cpu_ep_fallback"

@@ -70,4 +70,4 @@ class SingleExecutor:
                 "velocity": to_numpy(self._records["velocity"]),
                 "trajectory": np.concatenate((start[np.newaxis], visited)),
             }
-        return Sample(targets, to_numpy(buffers["actions"]), {"policy": seconds}, seen)
+        return Sample(targets, to_numpy(buffers["actions"]), {"policy": seconds}, intermediate=seen)

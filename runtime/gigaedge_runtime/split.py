@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import sub
 from time import perf_counter
 from typing import Any
 
@@ -38,6 +39,7 @@ class SplitExecutor:
         self._velocities = (own["previous_velocity"], own["velocity"])
         self._prepared: dict[tuple[Solver, int], list[Binding]] = {}
         self._steps: list[Binding] = []
+        self._done: list[float] = []
 
     def set_schedule(self, schedule: ScheduleInfo) -> None:
         """Use a solver and step count; those used before are kept ready."""
@@ -49,6 +51,7 @@ class SplitExecutor:
                 for index in range(schedule.steps)
             ]
         self._steps = self._prepared[key]
+        self._done = [0.0] * (schedule.steps + 1)
 
     def _bind_step(self, index: int, row: int, weights: NDArray[np.float32]) -> Binding:
         now, following = index % 2, (index + 1) % 2
@@ -90,8 +93,10 @@ class SplitExecutor:
         recorded: dict[str, list[NDArray[np.float32]]] = {"velocity": [], "trajectory": []}
         if intermediate:
             recorded["trajectory"].append(to_numpy(self._actions[0]))
+        self._done[0] = perf_counter()
         for index, binding in enumerate(self._steps, start=1):
             self._step.run(binding)
+            self._done[index] = perf_counter()
             if intermediate:
                 recorded["velocity"].append(to_numpy(self._velocities[index % 2]))
                 recorded["trajectory"].append(to_numpy(self._actions[index % 2]))
@@ -101,6 +106,7 @@ class SplitExecutor:
             targets=targets,
             normalized=to_numpy(self._actions[len(self._steps) % 2]),
             timings={"context": middle - begin, "steps": end - middle},
+            step_times=tuple(map(sub, self._done[1:], self._done)),
             intermediate=self._intermediate(recorded) if intermediate else {},
         )
 

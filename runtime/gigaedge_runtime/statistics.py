@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, ROBOT_DIM, SIDES, Side, arm_slice
+from gigaedge_runtime.histogram import FineHistogram, Histogram
 from gigaedge_runtime.limits import Clamps, Limiter
-from gigaedge_runtime.report import ClampCounts, ControlReport, Histogram, LateCause, LateTick, StateChange
+from gigaedge_runtime.report import ClampCounts, ControlReport, LateCause, LateTick, StateChange
 from gigaedge_runtime.scheduling import ThreadAccount, Usage
 from gigaedge_runtime.seam import Seams
 from gigaedge_runtime.states import Machine
@@ -25,7 +27,14 @@ _LATE_KEPT = 100
 STOLEN_EVERY = 200
 """Ticks between two looks at what a hypervisor took: too costly for every one."""
 
-_JOINTS = np.array(DELTA_MASK)
+_STILL = np.where(DELTA_MASK, MOTION, np.inf)
+
+TICK_STAGES: Final = ("feedback", "decide", "limits", "send", "publish")
+"""What a tick consists of, in order.
+
+feedback: the lifelines, and what both arms report; decide: a new chunk, the state machine and the target that is due;
+limits: from target to command; send: both arms' SDK; publish: status for the others, and the flight record. A tick of
+arms without power has no `limits` and no `send`."""
 
 Array = NDArray[np.float64]
 
@@ -56,16 +65,20 @@ class ControlStatistics:
         self._late: Counter[LateCause] = Counter()
         self._late_ticks: list[LateTick] = []
         self._period = Histogram()
-        self._work = Histogram()
+        self._work = FineHistogram()
+        self._stages = {name: FineHistogram() for name in TICK_STAGES}
+        self._lap_began = 0.0
         self._travel_commanded = np.zeros(ROBOT_DIM)
         self._travel_measured = np.zeros(ROBOT_DIM)
         self._commanded = np.full(ROBOT_DIM, np.nan)
         self._measured = np.full(ROBOT_DIM, np.nan)
         self._standing = np.full(ROBOT_DIM, np.nan)
         self._scratch = np.empty(ROBOT_DIM)
+        self._near = np.empty(ROBOT_DIM, dtype=bool)
 
     def tick(self, now: float) -> None:
         """One tick began at `now`, s."""
+        self._lap_began = now
         if self._begin is None:
             self._begin = now
         before, self._usage = self._usage, self._account.read() if self._account else self._usage
@@ -106,6 +119,11 @@ class ControlStatistics:
                 LateTick(time, period, computed, queued, stolen, others, self._worked, cause)
             )
 
+    def lap(self, stage: str, now: float) -> None:
+        """A stage of the tick, by `TICK_STAGES`, ended at `now`, s."""
+        self._stages[stage].add(now - self._lap_began)
+        self._lap_began = now
+
     def worked(self, duration: float) -> None:
         """A tick took `duration`, s."""
         self._worked = duration
@@ -114,7 +132,8 @@ class ControlStatistics:
     def restart_period(self) -> None:
         """Forget the periods so far: enabling an arm takes longer than a tick, by design."""
         self._period = Histogram()
-        self._work = Histogram()
+        self._work = FineHistogram()
+        self._stages = {name: FineHistogram() for name in TICK_STAGES}
         self._last_tick = None
         self._late.clear()
         self._late_ticks.clear()
@@ -124,8 +143,8 @@ class ControlStatistics:
         """Feedback of both arms, shape (14,)."""
         self._add_travel(self._travel_measured, self._measured, values)
         np.abs(np.subtract(values, self._standing, out=self._scratch), out=self._scratch)
-        # NaN, the very first time, is no movement either.
-        if not bool((self._scratch[_JOINTS] <= MOTION).all()):
+        # NaN, the very first time, counts as one.
+        if not np.logical_and.reduce(np.less_equal(self._scratch, _STILL, out=self._near)):
             self._standing[:] = values
             self.moved_at = now
 
@@ -168,6 +187,7 @@ class ControlStatistics:
             standstill_after=standstill,
             enabled={str(side): on for side, on in enabled.items()},
             scheduling=scheduling,
+            stages={name: spread for name, each in self._stages.items() if (spread := each.spread()).count},
         )
 
     def _clamps(self, clamps: Clamps) -> ClampCounts:
@@ -196,6 +216,7 @@ class ControlStatistics:
 
     def _add_travel(self, travel: Array, last: Array, values: Array) -> None:
         np.abs(np.subtract(values, last, out=self._scratch), out=self._scratch)
-        if not np.isnan(self._scratch[0]):
+        # NaN, the very first time, is no way.
+        if self._scratch[0] == self._scratch[0]:
             travel += self._scratch
         last[:] = values

@@ -17,6 +17,7 @@ from gigaedge_runtime.children import Child, Launch, StopFlag, memory_file, pyth
 from gigaedge_runtime.flight_packets import Level
 from gigaedge_runtime.latch import latchable, set_latch
 from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase, PlannerStatus
+from gigaedge_runtime.memory import resident
 from gigaedge_runtime.recording import Recording
 from gigaedge_runtime.recovery import recovery_of
 from gigaedge_runtime.report import ControlReport, PolicyReport, RunReport
@@ -216,6 +217,8 @@ class Run:
         else:
             ended_by = "signal" if self._stop.requested else "duration"
         pids = {"supervisor": os.getpid(), **{child.name: child.pid for child in self._children}}
+        peaks = {child.name: child.peak_memory() for child in self._children}
+        memory = {"supervisor": resident("VmHWM"), **{name: peak for name, peak in peaks.items() if peak}}
         recording = None
         if self._recording is not None:
             self._say(f"ended by {ended_by}" + (f": {error}" if error else ""), _level(error))
@@ -230,6 +233,7 @@ class Run:
             control=ControlReport.parse(control) if control else None,
             policy=PolicyReport.parse(policy) if policy else None,
             recording=recording,
+            memory=memory,
         )
 
     def _say(self, text: str, level: Level = Level.INFO) -> None:

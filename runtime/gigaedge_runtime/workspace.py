@@ -63,11 +63,14 @@ class Workspace:
         before = np.maximum(beyond[:-1], 0.0)
         return np.asarray((beyond[1:] <= before + ROUNDING).all(axis=(0, 2, 3)))
 
-    def clearance_holds(self, points: Array) -> bool:
-        """The arms come no nearer to each other than the clearance, or than they are."""
+    def shortfall(self, points: Array) -> Array:
+        """By how much the arms are nearer to each other than the clearance, m, shape (m,); -inf: not watched."""
         if self.base is None:
-            return True
-        short = self.clearance - self.distance(points)
+            return np.full(len(points), -np.inf)
+        return self.clearance - self.distance(points)
+
+    def clearance_holds(self, short: Array) -> bool:
+        """The arms come no nearer to each other than the clearance, or than they are: `shortfall` along a path."""
         return bool((short[1:] <= np.maximum(short[:-1], 0.0) + ROUNDING).all())
 
     def distance(self, points: Array) -> Array:
@@ -100,11 +103,16 @@ def _segments(start: Array, along: Array, other: Array, across: Array) -> Array:
     # Zero for parallel lines, where any s will do.
     s = np.zeros_like(spread)
     np.divide(ab * br - ar * bb, spread, out=s, where=spread > 1e-12 * aa * bb)
-    s = np.clip(s, 0.0, 1.0)
-    t = np.clip((ab * s + br) / bb, 0.0, 1.0)
-    s = np.clip((ab * t - ar) / aa, 0.0, 1.0)
+    s = _share(s)
+    t = _share((ab * s + br) / bb)
+    s = _share((ab * t - ar) / aa)
     gap = between + s[..., np.newaxis] * along - t[..., np.newaxis] * across
     return np.sqrt(_dot(gap, gap))
+
+
+def _share(values: Array) -> Array:
+    """Brought into 0..1; in a tenth of the time that `np.clip` takes for so few."""
+    return np.asarray(np.minimum(np.maximum(values, 0.0), 1.0))
 
 
 def _dot(a: Array, b: Array) -> Array:

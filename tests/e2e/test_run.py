@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
+from gigaedge.benchmark import PATH_STAGES
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge_runtime.devices.sim_realsense import render_scene
+from gigaedge_runtime.path_bench import measure_path
+from gigaedge_runtime.supervisor import Progress
 
 pytestmark = pytest.mark.realtime
 
@@ -99,6 +102,10 @@ def test_both_arms_move_as_commanded(site: Callable[..., Path]) -> None:
     errors = [abs(error) for name, error in control["end_error"].items() if "joint" in name]
     assert max(errors) < 0.017  # one degree
     assert control["period"]["p50"] == pytest.approx(0.005, abs=0.0005)
+    assert tuple(report["policy"]["path"]["stages"]) == PATH_STAGES
+    assert set(report["policy"]["path"]["inference"]) == {"context", "steps"}
+    assert report["policy"]["ran_on"] == {"CPUExecutionProvider": 0}
+    assert set(report["memory"]) == {"supervisor", "control", "policy"}
     assert set(report["policy"]["stages"]) >= {
         "wait",
         "compose",
@@ -109,6 +116,25 @@ def test_both_arms_move_as_commanded(site: Callable[..., Path]) -> None:
         "total",
     }
     assert left_processes() == []
+
+
+@pytest.mark.parametrize("arms", [1, 2])
+def test_the_path_of_a_simulated_cell(bundle: Path, arms: int) -> None:
+    seen: list[Progress] = []
+    info = measure_path(bundle, arms=arms, seconds=3.0, progress=seen.append)
+    assert tuple(info.stages) == PATH_STAGES
+    assert info.arms == arms
+    assert info.duration_s == pytest.approx(3.0, abs=1.0)
+    assert info.chunks >= 3
+    assert {stage.count for stage in info.stages.values()} == {info.chunks}
+    assert min(stage.min for stage in info.stages.values()) >= 0.0
+    assert sum(stage.mean for stage in info.stages.values()) == pytest.approx(info.exposure_to_can.mean)
+    means = {name: stage.mean for name, stage in info.stages.items()}
+    assert info.host.mean == pytest.approx(sum(means[name] for name in ("state", "compose", "publish")))
+    assert info.stages["inference"].min > 0.5, "ms; no network is that quick"
+    assert info.tick_period.p50 == pytest.approx(5.0, abs=0.5)
+    assert info.tick_work.p50 < 5.0
+    assert seen
 
 
 def test_kill_9_of_the_policy_process(site: Callable[..., Path], tmp_path: Path) -> None:
@@ -165,9 +191,11 @@ def test_three_recordings_drive_a_run(
     assert report["control"]["sends"] > 0
 
 
-def test_a_dry_run_commands_nothing(site: Callable[..., Path]) -> None:
-    result = run(site(), "--for", "2s", "--dry-run", "--json")
+def test_a_dry_run_commands_nothing(site: Callable[..., Path], tmp_path: Path) -> None:
+    page = tmp_path / "run.html"
+    result = run(site(), "--for", "2s", "--dry-run", "--json", "--report", page)
     assert result.returncode == 0, result.stderr
+    assert "dry run; the arms were only read" in page.read_text()
     control = json.loads(result.stdout)["control"]
     assert control["sends"] == 0
     assert control["enabled"] == {"left": False, "right": False}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -111,7 +112,9 @@ def _handlers_are_put_back() -> object:
 def test_a_child_leaves_its_report_or_its_error() -> None:
     record = launch()
     assert run_child(record, lambda launch, stop: {"chunks": 3}) == 0
-    assert read_memory_file(record.outcome) == b'{"report": {"chunks": 3}}'
+    outcome = json.loads(read_memory_file(record.outcome))
+    assert outcome["report"] == {"chunks": 3}
+    assert 1 << 20 < outcome["peak_memory"] < 1 << 40
     close(record)
     os.close(record.outcome)
 
@@ -120,7 +123,9 @@ def test_a_child_leaves_its_report_or_its_error() -> None:
 
     record = launch()
     assert run_child(record, fail) == 3
-    assert read_memory_file(record.outcome) == b'{"error": {"class": "CameraError", "message": "no picture"}}'
+    outcome = json.loads(read_memory_file(record.outcome))
+    assert outcome["error"] == {"class": "CameraError", "message": "no picture"}
+    assert outcome["peak_memory"] > 1 << 20, "of a child that failed, too"
     close(record)
     os.close(record.outcome)
 

@@ -47,6 +47,7 @@ class FakeArm:
     enable_error: str | None = None
     code: FaultCode = FaultCode.ARM
     reconnects: int = 0
+    sent_at: float = 0.0
 
     def connect(self) -> None:
         raise AssertionError("the loop gets connected arms")
@@ -76,6 +77,7 @@ class FakeArm:
             return False
         self.target = np.r_[joints, gripper]
         self.sent.append(self.target)
+        self.sent_at = self.now()
         return True
 
     def close(self) -> None:
@@ -753,3 +755,102 @@ def test_the_control_process_imports_no_heavy_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class TestTheWayOfAChunk:
+    """What control says of how a chunk reached the arms; in this clock a tick takes no time."""
+
+    def test_the_first_tick_that_commands_it_is_told_once(self, cell: Cell) -> None:
+        cell.start()
+        assert cell.board.handover.newest() is not None
+        cell.publish()
+        published = cell.now
+        cell.run(0.1)
+        found = cell.board.handover.newest()
+        assert found is not None
+        assert found.chunk == 2
+        assert (
+            found.tick == found.called == found.sent == found.last_sent == pytest.approx(published + PERIOD)
+        )
+        assert 100.0 < found.powered < published
+        cell.run(0.1)
+        assert cell.board.handover.newest() is None
+
+    def test_while_the_arms_approach_the_picture_decides_as_well(self, cell: Cell) -> None:
+        target = START.copy()
+        target[0] += 0.5
+        cell.board.order.give(Order.RUN)
+        cell.publish(target)
+        cell.run(0.1)
+        assert cell.state is State.APPROACH
+        found = cell.board.handover.newest()
+        assert found is not None
+        assert found.chunk == 1
+
+    def test_a_dry_run_says_nothing(self) -> None:
+        cell = Cell(dry_run=True)
+        cell.board.order.give(Order.RUN)
+        cell.publish()
+        cell.run(0.2)
+        assert cell.board.handover.newest() is None
+        os.close(cell.fd)
+
+    def test_arms_that_hold_say_nothing(self, cell: Cell) -> None:
+        cell.start()
+        cell.board.handover.newest()
+        cell.run(2.0)
+        assert cell.state is State.HOLD
+        cell.publish(actions=2, age=1.0)
+        cell.run(0.1)
+        assert cell.state is State.HOLD
+        assert cell.board.handover.newest() is None
+
+    def test_a_tick_whose_frames_were_refused_is_not_the_one(self, cell: Cell) -> None:
+        cell.start()
+        cell.board.handover.newest()
+        for arm in cell.arms.values():
+            arm.refuse = 2
+        cell.publish()
+        published = cell.now
+        cell.run(0.1)
+        found = cell.board.handover.newest()
+        assert found is not None
+        assert found.sent == pytest.approx(published + 3 * PERIOD)
+
+    def test_one_arm_that_takes_its_frame_is_enough(self, cell: Cell) -> None:
+        cell.start()
+        cell.board.handover.newest()
+        cell.arms["left"].refuse = 1
+        cell.publish()
+        published = cell.now
+        cell.run(PERIOD)
+        found = cell.board.handover.newest()
+        assert found is not None
+        assert found.sent == pytest.approx(published + PERIOD)
+
+
+def test_the_stages_of_a_tick_add_up_to_its_work(cell: Cell) -> None:
+    cell.start()
+    cell.loop.statistics.restart_period()
+    looks = 0
+
+    def look() -> float:
+        nonlocal looks
+        looks += 1
+        return cell.now + 1e-5 * looks
+
+    cell.loop._clock = look
+    for _ in range(40):
+        cell.now += PERIOD
+        cell.loop.tick(look())
+    report = cell.loop.report("test")
+    assert list(report.stages) == ["feedback", "decide", "limits", "send", "publish"]
+    assert {spread.count for spread in report.stages.values()} == {40}
+    assert sum(spread.mean for spread in report.stages.values()) == pytest.approx(report.work.mean, rel=1e-9)
+    assert report.stages["limits"].min == pytest.approx(1e-5)
+    assert report.stages["send"].min == pytest.approx(2e-5), "before the SDK is called there is another look"
+
+
+def test_a_tick_without_power_has_no_limits_and_sends_nothing(cell: Cell) -> None:
+    cell.run(0.1)
+    assert list(cell.loop.report("test").stages) == ["feedback", "decide", "publish"]

@@ -345,6 +345,21 @@ def test_the_arm_follows_a_stream_and_holds_when_it_ends(enabled: tuple[Simulate
     assert sim.received[0x471] >= 6
 
 
+def test_the_first_frame_is_timed_when_the_bus_has_taken_it(enabled: tuple[SimulatedPiper, PiperArm]) -> None:
+    sim, arm = enabled
+    before = arm.sent_at
+    called = time.monotonic()
+    arm.send(joints(*HOME[:6]), 0.03)
+    sent = arm.sent_at
+    assert before < called < sent < time.monotonic()
+    sim.jam()
+    while arm.send(joints(*HOME[:6]), 0.03):
+        pass
+    jammed = time.monotonic()
+    assert not arm.send(joints(*HOME[:6]), 0.03)
+    assert arm.sent_at < jammed, "a frame that was refused has no time"
+
+
 def test_the_control_mode_is_repeated(enabled: tuple[SimulatedPiper, PiperArm]) -> None:
     sim, arm = enabled
     before = sim.received[0x151]

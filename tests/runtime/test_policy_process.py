@@ -17,6 +17,7 @@ from gigaedge.site import ExecutionConfig, Site
 from gigaedge_runtime import Observation, Policy, policy_process
 from gigaedge_runtime.capture import CapturedViews, Refusal
 from gigaedge_runtime.devices import Frame
+from gigaedge_runtime.latency_path import Handover
 from gigaedge_runtime.mailbox import Board, ControlStatus, Phase
 from gigaedge_runtime.policy_process import Planner, PolicyLoop, load_planner
 from gigaedge_runtime.report import CameraHealth
@@ -38,6 +39,7 @@ class Bench:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 50.0
         self.age, self.fresh = 0.02, True
+        self.late = 0.0
         self.refusal: Refusal | None = None
         self.planned: list[NDArray[np.float32]] = []
         self.fd = Board.create()
@@ -63,7 +65,7 @@ class Bench:
             return self.refusal
         captured = now - self.age
         picture = np.full((24, 32, 3), 9, np.uint8)
-        frames = {role: Frame(role, picture, 1, captured, captured) for role in CAMERA_ROLES}
+        frames = {role: Frame(role, picture, 1, captured, captured + self.late) for role in CAMERA_ROLES}
         return CapturedViews(frames, self.age, 0.0, self.fresh)
 
     def odd_frames(self) -> dict[str, int]:
@@ -275,4 +277,48 @@ def test_the_planner_samples_as_the_site_says(exported: Callable[..., Path]) -> 
     example = Observation.make_example(policy.manifest.view)
     policy.chunk(example)  # the planner was warmed up by one
     expected = policy.chunk(example).actions
-    np.testing.assert_array_equal(load_planner(site).plan(example.composite, example.state).actions, expected)
+    planner = load_planner(site)
+    np.testing.assert_array_equal(planner.plan(example.composite, example.state).actions, expected)
+    assert list(planner.ran_on) == ["CPUExecutionProvider"]
+
+
+def test_the_way_of_a_chunk_is_known_once_control_has_sent_it(bench: Bench) -> None:
+    bench.measure()
+    bench.loop.step()
+    assert bench.loop.report().path is None, "published, not sent"
+    published = bench.now
+    bench.control.handover.publish(
+        Handover(1, published + 0.004, published + 0.005, published + 0.006, published + 0.007, powered=1.0)
+    )
+    path = bench.loop.report().path
+    assert path is not None
+    assert path.exposure_to_can.p50 == pytest.approx(0.02 + 0.3 + 0.006)
+    assert path.exposure_to_last_frame.p50 == pytest.approx(0.02 + 0.3 + 0.007)
+    assert path.stages["transport"].p50 == 0.0
+    assert path.by_arrival == 1, "which is why"
+    assert path.stages["wait"].p50 == pytest.approx(0.02)
+    assert path.inference["steps"].p50 == pytest.approx(0.2)
+    assert path.stages["hand_over"].p50 == pytest.approx(0.004)
+
+
+def test_the_last_chunk_that_was_sent_is_counted_before_the_next_overtakes_it(bench: Bench) -> None:
+    bench.measure()
+    bench.loop.step()
+    bench.control.handover.publish(Handover(1, *[bench.now + 0.001] * 4, powered=1.0))
+    bench.replan()
+    bench.control.handover.publish(Handover(2, *[bench.now + 0.001] * 4, powered=1.0))
+    path = bench.loop.report().path
+    assert path is not None
+    assert path.exposure_to_can.count == 2
+
+
+def test_a_cameras_latency_is_part_of_the_way(bench: Bench) -> None:
+    bench.late = 0.015
+    bench.measure()
+    bench.loop.step()
+    bench.control.handover.publish(Handover(1, *[bench.now] * 4, powered=1.0))
+    path = bench.loop.report().path
+    assert path is not None
+    assert path.stages["transport"].p50 == pytest.approx(0.015)
+    assert path.stages["wait"].p50 == pytest.approx(0.02 - 0.015)
+    assert path.by_arrival == 0, "calibrated, the exposure is known"

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import yaml
 
+from gigaedge.benchmark import PATH_STAGES
 from gigaedge.errors import (
     ArmError,
     BundleError,
@@ -35,6 +36,7 @@ from gigaedge_runtime.mailbox import ControlStatus, Order, PlannerStatus
 from gigaedge_runtime.report import RunReport
 from gigaedge_runtime.run import attend_arms, run_site
 from gigaedge_runtime.states import State
+from gigaedge_runtime.statistics import TICK_STAGES
 from gigaedge_runtime.supervisor import Programs, Progress
 
 pytestmark = pytest.mark.realtime
@@ -198,9 +200,24 @@ def test_a_run_from_start_to_end(tmp_path: Path) -> None:
     assert control.sends > 2 * 200 * 2
     assert control.period.p50 == pytest.approx(0.005, abs=5e-4)
     assert set(policy.stages) == {
-        "wait", "state", "compose", "inference", "context", "steps", "publish", "total",
+        "transport", "wait", "state", "compose", "inference", "context", "steps", "publish", "total",
     }  # fmt: skip
     assert policy.stages["total"].p50 > policy.stages["inference"].p50 > 0.02
+    path = policy.path
+    assert path is not None
+    assert tuple(path.stages) == PATH_STAGES
+    assert 3 <= path.exposure_to_can.count <= policy.chunks
+    assert sum(stage.mean for stage in path.stages.values()) == pytest.approx(
+        path.exposure_to_can.mean, rel=1e-9
+    )
+    assert min(stage.min for stage in path.stages.values()) >= 0.0
+    assert path.stages["inference"].min > 0.02, "the fake policy sleeps for so long"
+    assert path.exposure_to_last_frame.mean > path.exposure_to_can.mean > policy.stages["inference"].min
+    assert path.by_arrival == 0
+    assert list(control.stages) == list(TICK_STAGES)
+    assert sum(stage.mean for stage in control.stages.values()) == pytest.approx(control.work.mean, rel=1e-6)
+    assert set(result.memory) == {"supervisor", "control", "policy"}
+    assert min(result.memory.values()) > 10 << 20
     assert len(seen) >= 4
     assert seen[-1].policy.chunks >= 3
     assert set(result.pids) == {"supervisor", "control", "policy"}
@@ -220,6 +237,8 @@ def test_one_armed_and_dry(tmp_path: Path) -> None:
     assert result.control is not None
     assert result.dry_run
     assert result.chunks >= 1
+    assert result.policy is not None
+    assert result.policy.path is None
     assert result.control.sends == 0
     assert result.control.states[0].state == "stopped"
     assert result.control.enabled == {"left": False}
@@ -477,13 +496,16 @@ def test_a_silent_arm_at_the_start(tmp_path: Path) -> None:
     assert report["control"] is None
 
 
-def test_a_can_interface_that_does_not_exist() -> None:
+def test_a_can_interface_that_does_not_exist(tmp_path: Path) -> None:
     arms = [
         {"side": "left", "driver": "piper", "can": {"channel": "can_nowhere"}},
         {"side": "right", "driver": "absent", "pose": [0.0] * 7},
     ]
+    page = tmp_path / "out" / "r.html"
     with pytest.raises(ArmError, match="can_nowhere"):
-        run_site(Site.model_validate(site_data(arms)), duration=1)
+        run_site(Site.model_validate(site_data(arms)), duration=1, report=page)
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert "can_nowhere" in page.read_text()
 
 
 def test_a_bundle_that_cannot_be_loaded() -> None:

@@ -111,6 +111,10 @@ class Arm(Protocol):
 
     side: Side
 
+    @property
+    def sent_at(self) -> float:
+        """When the bus took the first frame of the newest joint command, s on CLOCK_MONOTONIC; 0 before any."""
+
     def connect(self) -> None:
         """Open the bus and wait for feedback. Raises ArmError: no such interface, no answer."""
 

@@ -7,7 +7,8 @@ from collections import Counter
 from gigaedge.librealsense import DeviceInfo
 from gigaedge.robot import CameraRole
 from gigaedge_runtime.devices import Frame
-from gigaedge_runtime.report import CameraHealth, Histogram
+from gigaedge_runtime.histogram import Histogram
+from gigaedge_runtime.report import CameraHealth
 
 
 class HealthLog:

@@ -51,7 +51,6 @@ from gigaedge_runtime.devices.piper_report import (
     Inspector,
     read_firmware,
     read_firmware_limits,
-    read_status,
 )
 from gigaedge_runtime.states import FaultCode
 
@@ -93,7 +92,7 @@ def joints_to_sdk(joints: NDArray[np.float64] | Sequence[float]) -> list[int]:
 
     Raises ArmError: not six values, one that is not finite, or one no PiPER can reach.
     """
-    values = [float(value) for value in joints]
+    values = joints.tolist() if isinstance(joints, np.ndarray) else [float(value) for value in joints]
     if len(values) != JOINTS:
         raise ArmError(f"expected {JOINTS} joint angles, got {len(values)}")
     if not all(abs(value) <= MAX_JOINT for value in values):
@@ -105,7 +104,7 @@ def joints_to_sdk(joints: NDArray[np.float64] | Sequence[float]) -> list[int]:
 
 def joints_from_sdk(angles: Sequence[int]) -> NDArray[np.float64]:
     """Joint angles from 0.001 deg to rad."""
-    return np.radians(np.asarray(angles, dtype=np.float64) / 1000.0)
+    return np.array([math.radians(angle / 1000.0) for angle in angles])
 
 
 def gripper_to_sdk(opening: float) -> int:
@@ -149,11 +148,20 @@ class PiperArm:
         self.reconnects = 0
         """How often the bus was opened anew."""
         self._mode_due = 0.0
+        self._judged: PiperStatus | None = None
+        self._judged_armed = False
+        self._faults: list[Fault] = []
+        self._enabled = False
 
     @property
     def failed_frames(self) -> int:
         """Sent frames that the bus did not take, since `connect`."""
         return self._link.failed_frames
+
+    @property
+    def sent_at(self) -> float:
+        """When the bus took the first frame of the newest joint command, s on CLOCK_MONOTONIC; 0 before any."""
+        return self._link.sent_at
 
     @property
     def firmware(self) -> str | None:
@@ -242,7 +250,7 @@ class PiperArm:
                 f"the motor of joint {joint} did not power up",
             )
         sdk = self._link.sdk
-        opening = sdk.GetArmGripperMsgs().gripper_state.grippers_angle
+        opening = self._link.opening
         self._insist(
             lambda: sdk.GripperCtrl(opening, self._effort, _GRIPPER_ON, 0),
             lambda: self._status().gripper_powered,
@@ -267,16 +275,21 @@ class PiperArm:
             return lost
         feedback = self._joints()
         status = self._status()
-        faults = [*find_faults(status, armed=self._armed), *self._missing()]
+        # The same object says the same.
+        if status is not self._judged or self._armed != self._judged_armed:
+            self._judged, self._judged_armed = status, self._armed
+            self._faults = find_faults(status, armed=self._armed)
+            self._enabled = all(status.powered)
+        faults = [*self._faults, *self._missing()]
         if self._watch is not None and (state := self._watch.latest) is not None and state.fault:
             faults.append((FaultCode.BUS, state.fault))
         return ArmState(
             joints=joints_from_sdk(feedback.angles),
-            gripper=gripper_from_sdk(self._link.sdk.GetArmGripperMsgs().gripper_state.grippers_angle),
+            gripper=gripper_from_sdk(self._link.opening),
             stamp=feedback.stamp,
-            enabled=all(status.powered),
-            fault=join_faults(faults),
-            code=gravest(faults),
+            enabled=self._enabled,
+            fault=join_faults(faults) if faults else None,
+            code=gravest(faults) if faults else FaultCode.NONE,
         )
 
     def firmware_limits(self) -> FirmwareLimits | None:
@@ -342,12 +355,15 @@ class PiperArm:
         return feedback
 
     def _status(self) -> PiperStatus:
-        return read_status(self._link.sdk)
+        status = self._link.status
+        if status is None:
+            raise ArmError(f"{self._name} is not connected; call connect() first")
+        return status
 
     def _missing(self) -> list[Fault]:
         """Frames that stopped while joints still come; when everything stops, that is for the reader to see."""
         behind = self._link.behind
-        silent = [f"{i:#x}" for i in FEEDBACK_IDS if behind[i] > _SILENCE[i]]
+        silent = [f"{i:#x}" for i in FEEDBACK_IDS if behind(i) > _SILENCE[i]]
         return [(FaultCode.FEEDBACK, f"feedback {', '.join(silent)} stopped")] if silent else []
 
     def _power_joint(self, joint: int, hold: list[int]) -> None:

@@ -7,7 +7,8 @@ name-mangled events are touched. Why this file exists:
 - a failed send is a log line only, so `SendCanMessage` is counted and the log is silenced;
 - feedback getters keep their last value for ever and share one stamp between frames, so the read callback is
   wrapped: it notes when each identifier last came, publishes the joints as one immutable value after the
-  last of their three frames (no torn reads), and drops what the SDK would misread (error frames, short ones);
+  last of their three frames (no torn reads), the status when a frame changed it, so that a tick asks no getter, and
+  drops what the SDK would misread (error frames, short ones);
 - `DisconnectPort` leaves threads running and the object in a table of singletons, so both are cleaned up.
 
 The bus is filtered to what the runtime reads, which spares the decoder 1 800 of 3 040 frames/s.
@@ -29,7 +30,9 @@ from gigaedge.clock import Clock
 from gigaedge.errors import ArmError
 from gigaedge.robot import JOINTS
 from gigaedge.site import CanConfig
+from gigaedge_runtime.devices.piper_faults import PiperStatus
 from gigaedge_runtime.devices.sim_bus import INTERFACE as SIM_INTERFACE
+from gigaedge_runtime.scheduling import READERS
 
 if TYPE_CHECKING:
     from piper_sdk import C_PiperInterface_V2
@@ -41,6 +44,11 @@ DRIVER_IDS: Final = tuple(range(0x261, 0x261 + JOINTS))
 LIMIT_REPLY_IDS: Final = (0x473, 0x47C)
 REPLY_IDS: Final = (*LIMIT_REPLY_IDS, 0x476, 0x4AF)
 FEEDBACK_IDS: Final = (STATUS_ID, *JOINT_IDS, GRIPPER_ID, *DRIVER_IDS)
+
+_STATUS_IDS: Final = frozenset((STATUS_ID, GRIPPER_ID, *DRIVER_IDS))
+
+FIRST_JOINT_COMMAND_ID: Final = 0x155
+"""The first frame of a joint command: joints 1 and 2."""
 
 BITRATE: Final = 1_000_000
 """bit/s; PiPER knows no other."""
@@ -78,9 +86,14 @@ class PiperLink:
         """When each identifier last arrived, s on CLOCK_MONOTONIC."""
         self.counts: dict[int, int] = {}
         """How many frames of each identifier came since the bus was opened."""
-        self.behind: dict[int, int] = {}
-        """For each identifier of feedback, how many other joint frames came since it last did. A frame that is
-        lost while the joints come shows here; counted, so that a stall of the computer loses nothing."""
+        self.status: PiperStatus | None = None
+        """The newest; another object only when something in it is different. None before the first frame of it."""
+        self.opening = 0
+        """Of the gripper, 0.001 mm."""
+        self._joint_frames = 0
+        self._joint_frames_at: dict[int, int] = {}
+        self._said: dict[int, bytes] = {}
+        """What the last frame of each identifier of the status held."""
         self.replies: dict[tuple[int, int], bytes] = {}
         """The newest answer to each question (0x472): by identifier, 0x473 or 0x47C, and joint, 1 to 6. The
         SDK's getters for all joints return one and the same joint."""
@@ -88,6 +101,9 @@ class PiperLink:
         """Received frames that are no standard data frames of eight bytes."""
         self.failed_frames = 0
         """Sent frames that the bus did not take."""
+        self.sent_at = 0.0
+        """When the bus took the last `FIRST_JOINT_COMMAND_ID`, s on CLOCK_MONOTONIC. On SocketCAN: the kernel has put
+        it into the interface's queue; with the SDK's sockets it does not say when the frame was on the wire."""
         self._can = can_config
         self._clock = clock
         # Other adapters stamp with clocks of their own.
@@ -103,6 +119,13 @@ class PiperLink:
             raise ArmError(f"{self._can.channel}: the arm is not connected; call connect() first")
         return self._sdk
 
+    def behind(self, identifier: int) -> int:
+        """How many other joint frames came since this feedback last did: it was lost if they still come.
+
+        Counted, so that a stall of the computer loses nothing.
+        """
+        return self._joint_frames - self._joint_frames_at[identifier]
+
     def open(self) -> None:
         """Open the bus and start the SDK's reader. Raises ArmError in one line; then nothing is left open."""
         from piper_sdk import C_PiperInterface_V2
@@ -113,7 +136,9 @@ class PiperLink:
                 f"{channel}: opened already in this process; close the other arm or correct `can.channel`"
             )
         self.joints, self.cycles, self.arrived = None, 0, {}
-        self.counts, self.behind, self.replies = {}, dict.fromkeys(FEEDBACK_IDS, 0), {}
+        self.counts, self.replies = {}, {}
+        self.status, self._said = None, {}
+        self._joint_frames, self._joint_frames_at = 0, dict.fromkeys(FEEDBACK_IDS, 0)
         self.refused_frames = self.failed_frames = 0
         self._wall_ahead = time.time() - self._clock()
         try:
@@ -147,6 +172,7 @@ class PiperLink:
         sdk.DisconnectPort()
         sdk.GetCanBus().Close()
         C_PiperInterface_V2._instances.pop(self._can.channel, None)
+        self.joints = self.status = None
 
     def _construct(self) -> C_PiperInterface_V2:
         from piper_sdk import C_PiperInterface_V2, LogLevel
@@ -195,10 +221,12 @@ class PiperLink:
         taken = bus.CAN_STATUS.SEND_MESSAGE_SUCCESS
         send_message: Callable[..., object] = bus.SendCanMessage
 
-        def send_and_count(*args: Any, **kwargs: Any) -> object:
-            status = send_message(*args, **kwargs)
+        def send_and_count(arbitration_id: int, *args: Any, **kwargs: Any) -> object:
+            status = send_message(arbitration_id, *args, **kwargs)
             if status is not taken:
                 self.failed_frames += 1
+            elif arbitration_id == FIRST_JOINT_COMMAND_ID:
+                self.sent_at = self._clock()
             return status
 
         bus.SendCanMessage = send_and_count
@@ -208,6 +236,7 @@ class PiperLink:
         decode = bus.callback_function
 
         def receive(message: can.Message) -> None:
+            READERS.pass_through()
             if (
                 message.is_error_frame
                 or message.is_extended_id
@@ -241,11 +270,15 @@ class PiperLink:
         self.counts[identifier] = self.counts.get(identifier, 0) + 1
         if identifier in LIMIT_REPLY_IDS:
             self.replies[identifier, message.data[0]] = bytes(message.data)
-        behind = self.behind
         if identifier in JOINT_IDS:
-            for other in FEEDBACK_IDS:
-                behind[other] += 1
-        behind[identifier] = 0
+            self._joint_frames += 1
+        self._joint_frames_at[identifier] = self._joint_frames
+        if identifier in _STATUS_IDS and self._said.get(identifier) != message.data:
+            self._said[identifier] = bytes(message.data)
+            status = read_status(sdk)
+            if status != self.status:
+                self.status = status
+            self.opening = sdk.GetArmGripperMsgs().gripper_state.grippers_angle
         if identifier != JOINT_IDS[-1]:
             return
         stamp = min(arrived.get(joint_id, -math.inf) for joint_id in JOINT_IDS)
@@ -257,6 +290,22 @@ class PiperLink:
         self.joints = JointFeedback(
             (state.joint_1, state.joint_2, state.joint_3, state.joint_4, state.joint_5, state.joint_6), stamp
         )
+
+
+def read_status(sdk: C_PiperInterface_V2) -> PiperStatus:
+    """What the SDK last decoded of 0x2A1, 0x261-6 and 0x2A8, as plain integers."""
+    arm = sdk.GetArmStatus().arm_status
+    drivers = sdk.GetArmLowSpdInfoMsgs()
+    return PiperStatus(
+        control_mode=int(arm.ctrl_mode),
+        arm_status=int(arm.arm_status),
+        teach_status=int(arm.teach_status),
+        error_code=int(arm.err_code),
+        joint_bits=tuple(
+            getattr(drivers, f"motor_{joint}").foc_status_code for joint in range(1, JOINTS + 1)
+        ),
+        gripper_bits=sdk.GetArmGripperMsgs().gripper_state.status_code,
+    )
 
 
 def _private(sdk: C_PiperInterface_V2, name: str) -> Any:

@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING, Final
 from gigaedge.clock import Clock
 from gigaedge.profiles import FirmwareLimits
 from gigaedge.robot import JOINTS, Side
-from gigaedge_runtime.devices.piper_faults import PiperStatus, find_faults, mode_in_words
-from gigaedge_runtime.devices.piper_link import DRIVER_IDS, GRIPPER_ID, JOINT_IDS, STATUS_ID, PiperLink
+from gigaedge_runtime.devices.piper_faults import find_faults, mode_in_words
+from gigaedge_runtime.devices.piper_link import (
+    DRIVER_IDS,
+    GRIPPER_ID,
+    JOINT_IDS,
+    STATUS_ID,
+    PiperLink,
+    read_status,
+)
 from gigaedge_runtime.states import FaultCode
 
 if TYPE_CHECKING:
@@ -77,22 +84,6 @@ class ArmReport:
     faults: tuple[tuple[FaultCode, str], ...]
     """Why the arm cannot be commanded."""
     frames: tuple[FrameReport, ...]
-
-
-def read_status(sdk: C_PiperInterface_V2) -> PiperStatus:
-    """What the SDK last decoded of 0x2A1, 0x261-6 and 0x2A8, as plain integers."""
-    arm = sdk.GetArmStatus().arm_status
-    drivers = sdk.GetArmLowSpdInfoMsgs()
-    return PiperStatus(
-        control_mode=int(arm.ctrl_mode),
-        arm_status=int(arm.arm_status),
-        teach_status=int(arm.teach_status),
-        error_code=int(arm.err_code),
-        joint_bits=tuple(
-            getattr(drivers, f"motor_{joint}").foc_status_code for joint in range(1, JOINTS + 1)
-        ),
-        gripper_bits=sdk.GetArmGripperMsgs().gripper_state.status_code,
-    )
 
 
 def read_firmware(sdk: C_PiperInterface_V2) -> str | None:
