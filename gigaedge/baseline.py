@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gigaedge.benchmark import SCHEMA, BenchReport, StepsRow, Verdict
 from gigaedge.errors import InputError
-from gigaedge.regression import MIN_PROCESSES, Comparison, Measured, compare
+from gigaedge.regression import MIN_PROCESSES, Comparison, Measured, Timed, compare
 from gigaedge.validation import first_problem
 
 _MEND = "measure the baseline anew under the same conditions"
@@ -106,7 +106,8 @@ def compare_rows(now: BenchReport, before: BenchReport, tolerance: float) -> lis
         other = before.row(row.steps, row.solver)
         if other is None:
             raise ValueError(f"the baseline has no row {_name((row.steps, row.solver))}")
-        found.append(compare(_measured(row), _measured(other), tolerance))
+        on_cpu = now.settings.provider == "cpu"
+        found.append(compare(_measured(row, on_cpu), _measured(other, on_cpu), tolerance))
     return found
 
 
@@ -133,8 +134,13 @@ def notices(now: BenchReport, before: BenchReport) -> tuple[str, ...]:
     )
 
 
-def _measured(row: StepsRow) -> Measured:
-    return Measured(row.samples, row.yardstick)
+def _measured(row: StepsRow, on_cpu: bool) -> Measured:
+    """What the yardstick and processor time say is of the CPU only; for a GPU the clock has to do."""
+    if not on_cpu:
+        constant = tuple((1.0,) * len(times) for times in row.samples)
+        return Measured(Timed(row.samples, constant))
+    work = Timed(row.work, row.yardstick_work) if row.work else None
+    return Measured(Timed(row.samples, row.yardstick), work)
 
 
 def _name(row: tuple[int, str]) -> str:

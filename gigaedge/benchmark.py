@@ -214,6 +214,10 @@ class GaugesInfo(Part):
     throttled: tuple[str, ...] = ()
     """Signs that clocks were held back, in words; empty when none was seen (or could be: see `absent`)."""
     joule_per_chunk: float | None = None
+    joule_source: str = ""
+    """What was measured for it, as in `tegrastats VDD_IN`; what it leaves out is in docs/board.md."""
+    settings: tuple[str, ...] = ()
+    """What was set on the board, in words: the CPU's governor, the power mode of a Jetson."""
 
 
 class SoakInfo(Part):

@@ -64,7 +64,10 @@ def _board(board: GaugesInfo | None) -> str:
         ]
         parts.append(table(["sensor", "read by", "", "mean", "min", "max"], rows, left=(1, 2)))
     if board.joule_per_chunk is not None:
-        parts.append(paragraph(f"Energy: {number(board.joule_per_chunk)} J per chunk."))
+        source = f" ({board.joule_source})" if board.joule_source else ""
+        parts.append(paragraph(f"Energy: {number(board.joule_per_chunk)} J per chunk{source}."))
+    if board.settings:
+        parts.append(paragraph(f"Set on the board: {'; '.join(board.settings)}."))
     if board.absent:
         parts += [paragraph("Could not be read here:"), bullets(board.absent)]
     return section("Board", *parts) if parts else ""

@@ -28,6 +28,7 @@ def render(reports: Sequence[BenchReport]) -> str:
         report = reports[0]
         top = [
             _banner(reports),
+            paragraph(_subject(report)),
             tiles(_headline(report)),
             paragraph(_arms_wait(report)),
             *_gates(reports, names),
@@ -54,9 +55,17 @@ def _banner(reports: Sequence[BenchReport]) -> str:
         text = f"{len(failed)} of {len(verdicts)} checks failed; first: {failed[0].name}: {failed[0].text}"
         return banner("FAIL", "fail", text)
     if verdicts:
-        return banner("PASS", "pass", f"All {len(verdicts)} checks passed.")
+        return banner("PASS", "pass", f"Checks passed: {len(verdicts)} of {len(verdicts)}.")
     return banner(
         "NO LIMIT WAS SET", "none", "Times only: there was neither a budget nor a baseline to hold them to."
+    )
+
+
+def _subject(report: BenchReport) -> str:
+    threads = report.settings.threads
+    return (
+        f"{report.subject.generation}, {report.subject.precision}, on {_provider(report)} with {threads} "
+        f"thread{'s' if threads != 1 else ''}; {report.machine.name}; {report.created}"
     )
 
 

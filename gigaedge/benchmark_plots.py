@@ -21,6 +21,8 @@ WIDTH: Final = 9.5
 """Inches; a page shows them at full size."""
 _DOTS: Final = 400
 """Up to so many measurements are drawn as dots, more as a line."""
+_LEAST_RANGE: Final = 0.05
+"""What a sensor's axis spans at least, of its value: what hardly changes is to look like it."""
 _WIDE: Final = 4.0
 """Largest over usual value from which an axis is logarithmic."""
 
@@ -94,10 +96,11 @@ def path_figure(ways: Sequence[Way]) -> Figure:
             axes.text(1.01, row, label, transform=axes.get_yaxis_transform(), va="center", fontsize=9)
         axes.text(1.01, -1.0, "p50 / p99", transform=axes.get_yaxis_transform(), va="center", fontsize=9)
         axes.set_ylim(len(names) + 0.6, -0.6)
-        axes.set_xlim(left=0)
         axes.grid(axis="x", alpha=0.4)
         axes.set_axisbelow(True)
         axes.set_title(way.title, loc="left", fontsize=10)
+    ends = [line.get_xdata()[-1] for axes in panels for line in axes.lines]
+    panels[-1].set_xlim(0, 1.03 * max(ends))
     panels[-1].set_xlabel("time since the camera's exposure (ms)")
     return fig
 
@@ -109,11 +112,12 @@ def _bar(axes: Any, row: int, begin: float, p50: float, p99: float, colour: str)
 
 
 def chunks_figure(row: StepsRow) -> Figure:
-    """Every chunk in the order it was made, process after process, and the yardstick's time before it."""
-    with_yardstick = any(row.yardstick)
-    fig = new_figure(4.6 if with_yardstick else 3.0)
+    """Every chunk in the order it was made, process after process; below, its processor time and the yardstick."""
+    below = {"processor (ms)": row.work, "yardstick (ms)": row.yardstick}
+    below = {name: processes for name, processes in below.items() if any(processes)}
+    fig = new_figure(3.0 + 1.5 * len(below))
     panels = fig.subplots(
-        1 + with_yardstick, 1, sharex=True, squeeze=False, height_ratios=(2, 1)[: 1 + with_yardstick]
+        1 + len(below), 1, sharex=True, squeeze=False, height_ratios=(2, *[1] * len(below))
     )[:, 0]
     _in_order(panels[0], row.samples)
     for value, name, style in ((row.chunk.p50, "p50", "-"), (row.chunk.p99, "p99", "--")):
@@ -122,9 +126,9 @@ def chunks_figure(row: StepsRow) -> Figure:
     panels[0].legend(frameon=False, loc="upper right", ncols=2, fontsize=9)
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(low, high + 0.15 * (high - low))
-    if with_yardstick:
-        _in_order(panels[1], row.yardstick)
-        panels[1].set_ylabel("yardstick (ms)")
+    for axes, (name, processes) in zip(panels[1:], below.items(), strict=True):
+        _in_order(axes, processes)
+        axes.set_ylabel(name)
     begins = np.cumsum([0, *map(len, row.samples)])
     names = [str(index + 1) for index in range(len(row.samples))]
     panels[-1].set_xticks((begins[:-1] + begins[1:] - 1) / 2, names)
@@ -277,6 +281,9 @@ def gauges_figure(gauges: Sequence[Gauge]) -> Figure:
             style = ("-", "--", ":")[index // len(COLOURS) % 3]
             axes.plot(times, values, color=COLOURS[index % len(COLOURS)], ls=style, lw=1.2, label=gauge.name)
         axes.set_ylabel(UNITS[unit])
+        low, high = axes.get_ylim()
+        if high - low < _LEAST_RANGE * high:
+            axes.set_ylim((1 - _LEAST_RANGE) * low, (1 + _LEAST_RANGE) * high)
         axes.grid(alpha=0.4)
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     panels[-1].set_xlabel("time since the start (s)")

@@ -18,7 +18,7 @@ from gigaedge.pages import COLOURS
 
 BIG: Final = 0.03
 """Fraction of its stage's time from which an operator is drawn."""
-SMALL: Final = 0.005
+SMALL: Final = 0.01
 """Fraction of its stage's time below which an operator is not listed by itself."""
 
 OPERATORS_HEADER: Final = (
@@ -119,7 +119,7 @@ def stage_rows(profile: Sequence[StageProfile]) -> list[list[str]]:
     return [
         [
             *(stage.stage, number(stage.time), number(stage.gflop), number(stage.weight_mb)),
-            *(number(stage.floor_compute), number(stage.floor_memory)),
+            *(number(floor) if floor else "-" for floor in (stage.floor_compute, stage.floor_memory)),
             "arithmetic" if stage.floor_compute >= stage.floor_memory else "memory",
             f"{100 * stage.reached:.0f} %",
             ", ".join(f"{_short(name)} {count}" for name, count in stage.provider_nodes.items()),

@@ -132,6 +132,10 @@ def _order_caption(row: StepsRow) -> str:
             " The yardstick is a fixed piece of work before each chunk: where it is slow, the machine was. Its "
             f"correlation with the chunk is {correlation:.2f}."
         )
+    if any(row.work):
+        text += (
+            " Processor time is that of all threads: a chunk that took longer without more of it had to wait."
+        )
     return text
 
 
@@ -189,9 +193,8 @@ def _limit(report: BenchReport) -> str:
         parts.append(paragraph("The machine's peaks were not measured, so no roofline is drawn."))
     parts.append(table(STAGES_HEADER, stage_rows(report.profile), left=(6, 8)))
     for stage in report.profile:
-        parts.append(
-            table((f"{stage.stage}: operator", *OPERATORS_HEADER[1:]), operator_rows(stage, numbers))
-        )
+        rows = operator_rows(stage, numbers)
+        parts.append(details(f"Operators of {stage.stage}", table(OPERATORS_HEADER, rows)))
     return section("What is the limit?", *parts)
 
 

@@ -23,7 +23,8 @@ def render(reports: Sequence[BenchReport]) -> str:
     for number, report in enumerate(reports):
         _suite(root, number, report)
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True).decode() + "\n"
+    document: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document.decode("utf-8") + "\n"
 
 
 def _suite(root: ElementTree.Element, number: int, report: BenchReport) -> None:

@@ -42,9 +42,9 @@ tbody tr { vertical-align: top; }
 .banner.fail { border-left-color: var(--fail); }
 figure { margin: 1.5rem 0; } figcaption { color: var(--faint); } figure .wide { margin: 0; }
 svg { color: var(--ink); fill: currentColor; max-width: 100%; height: auto; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; margin: 1rem 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(12.5rem, 1fr)); gap: .8rem; margin: 1rem 0; }
 .tiles div { border: 1px solid var(--line); padding: .5rem .8rem; }
-.tiles b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
+.tiles b { display: block; font-size: 1.4rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .tiles span { color: var(--faint); }
 details { border-top: 1px solid var(--line); padding: .6rem 0; } summary { cursor: pointer; font-weight: 600; }
 """

@@ -36,9 +36,15 @@ def row(median: float = 20.0, *, seed: int = 1, steps: int = 10, slowness: float
     samples = groups(median * slowness, seed=seed)
     chunk = Distribution.of(np.ravel(samples) / 1e3)
     stages = {"context": Distribution.of([0.008]), "steps": Distribution.of([0.012])}
-    yardstick = groups(30.0 * slowness, seed=seed + 1000)
     return StepsRow(
-        steps=steps, solver="euler", chunk=chunk, stages=stages, samples=samples, yardstick=yardstick
+        steps=steps,
+        solver="euler",
+        chunk=chunk,
+        stages=stages,
+        samples=samples,
+        yardstick=groups(30.0 * slowness, seed=seed + 1000),
+        work=groups(median, seed=seed + 2000),
+        yardstick_work=groups(45.0, seed=seed + 3000),
     )
 
 

@@ -14,19 +14,10 @@ from gigaedge.robot import DIM_NAMES, Side, arm_slice
 from gigaedge_runtime.flight_packets import Level
 from gigaedge_runtime.flight_reader import FlightRecord
 from gigaedge_runtime.flight_story import Band, Story
+from gigaedge_runtime.report_plots import BANDS, OTHER_BAND
 
 MEASURED, TARGET, SENT = "#8a8a8a", "#1c7ed6", "#d9480f"
 
-BANDS: Final = {
-    "approach": "#e0a800",
-    "running": "#2f9e44",
-    "hold": "#8a6fd1",
-    "parking": "#d6336c",
-    "parked": "#5c940d",
-    "stopped": "#1098ad",
-    "fault": "#e03131",
-}
-OTHER_BAND: Final = "#868e96"
 _SHADE: Final = 0.13
 
 DRAWN_CHUNKS: Final = 400

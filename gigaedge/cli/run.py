@@ -11,7 +11,6 @@ import typer
 
 from gigaedge.cli.common import (
     JsonOption,
-    ReportOption,
     draw_bar,
     needs,
     print_json,
@@ -52,7 +51,13 @@ def run_command(
     park: Annotated[
         bool, typer.Option("--park", help="At the end, move the arms slowly to their park poses.")
     ] = False,
-    report: ReportOption = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Report to write, also of a failed run: JSON, or a page where the name ends in .html.",
+            show_default=False,
+        ),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(
@@ -79,6 +84,9 @@ def run_command(
     seconds = None if duration is None else parse_duration(duration)
     if record is not None:
         check_record(record, replace=force)
+    if report is not None and report.suffix == ".html":
+        with needs("plots"):
+            import matplotlib  # noqa: F401  that it is missing is said here, not after the run
     unchecked: list[str] = []
     if not skip_check:
         from gigaedge.cli.calibrate.check import check_before_run

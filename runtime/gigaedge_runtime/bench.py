@@ -8,15 +8,18 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Protocol
+from statistics import median
+from typing import IO, Final, Protocol
 
 from gigaedge.benchmark import BenchReport, PathInfo
-from gigaedge.errors import ProcessError
+from gigaedge.errors import CheckFailedError, ProcessError
 from gigaedge_runtime.bench_job import ChunksResult, Job, LimitsResult, Message, Plan, SteadyResult
 from gigaedge_runtime.bench_report import assemble
 from gigaedge_runtime.children import ONE_THREAD, error_of, python_module
 
-PROGRAM = python_module("gigaedge_runtime.bench_process")
+PROGRAM: Final = python_module("gigaedge_runtime.bench_process")
+LOOP_CHUNKS: Final = 10
+"""The whole loop goes on for as many chunks at least."""
 
 
 class Progress(Protocol):
@@ -39,6 +42,7 @@ class _Found:
     steady: SteadyResult | None = None
     limits: LimitsResult | None = None
     path: list[PathInfo] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
 
 def measure(plans: Sequence[Plan], progress: Progress) -> list[BenchReport]:
@@ -58,7 +62,7 @@ def measure(plans: Sequence[Plan], progress: Progress) -> list[BenchReport]:
     return [
         assemble(
             each.plan, each.chunks, each.ran_on, each.steady, each.limits, each.path, load_before=load_before
-        )
+        ).model_copy(update={"notices": tuple(each.notices)})
         for each in found
     ]
 
@@ -84,28 +88,31 @@ def _look_around(found: _Found, progress: Progress) -> None:
         progress(f"{name}: peaks of the machine, profile of the graphs")
         found.limits = run_job(plan.job("limits"), progress.advance).limits
     if plan.path:
-        found.path = _run_loops(plan, progress)
+        _run_loops(found, progress)
 
 
-def _run_loops(plan: Plan, progress: Progress) -> list[PathInfo]:
-    """The whole loop with one arm and with two."""
+def _run_loops(found: _Found, progress: Progress) -> None:
+    """The whole loop with one arm and with two; a policy that is too slow for one is worth a report, too."""
     from gigaedge_runtime.path_bench import measure_path  # with the devices' libraries
 
-    found = []
+    plan, first = found.plan, found.plan.samplers[0]
+    usual = median(found.chunks[0].rows[0].chunk)
     for arms in (1, 2):
         progress(f"{plan.bundle.name}: the whole loop, {arms} simulated {'arm' if arms == 1 else 'arms'}")
-        found.append(
-            measure_path(
+        try:
+            path = measure_path(
                 plan.bundle,
                 arms=arms,
-                seconds=plan.path,
+                seconds=max(plan.path, LOOP_CHUNKS * usual),
                 provider=plan.provider,
                 threads=plan.threads,
-                steps=plan.samplers[0].steps,
-                solver=plan.samplers[0].solver,
+                steps=first.steps,
+                solver=first.solver,
             )
-        )
-    return found
+        except CheckFailedError as error:
+            found.notices.append(str(error))
+        else:
+            found.path.append(path)
 
 
 def run_job(job: Job, advance: Callable[[int], None]) -> Message:

@@ -186,7 +186,8 @@ def find_limits(job: Job, device: RecordingDevice, answer: Answer) -> Message:
 
     peaks = measure_peaks(device)
     answer.advance(1)
-    profile = profile_bundle(open_bundle(job.bundle), device, job.samplers[0].steps)
+    first = job.samplers[0]
+    profile = profile_bundle(open_bundle(job.bundle), device, first.steps, solver=first.solver, peaks=peaks)
     return Message(limits=LimitsResult(peaks=peaks, profile=profile))
 
 

@@ -18,6 +18,7 @@ from threading import current_thread, main_thread
 from typing import Literal
 
 from gigaedge.errors import GigaedgeError
+from gigaedge.files import write_text
 from gigaedge.site import Site
 from gigaedge_runtime.children import StopFlag, stop_on_signals
 from gigaedge_runtime.hosting import simulated_arms
@@ -48,7 +49,8 @@ def run_site(
         dry_run: read the arms and compute chunks, but neither enable nor command an arm.
         park: at the end, move the arms slowly to their park poses, unless the run ended at fault or never powered
             them; a signal (another one, where a signal ended the run) stops that where it is.
-        report: also write the report there, as JSON; written after a failed run, too.
+        report: also write the report there, as JSON, or as a page (which needs matplotlib) where the name ends in
+            `.html`; written after a failed run, too.
         record: the flight record (MCAP) to write; replaced. That it fails never ends a run.
         on_progress: called every half second from this thread.
         programs: the children; tests put others in their place.
@@ -125,7 +127,17 @@ def _supervise(
         run.latch_lost_control(error)
         result = run.report(error)
         if report is not None:
-            result.write(report)
+            _write(result, report)
         if error is not None:
             raise error
         return result
+
+
+def _write(result: RunReport, target: Path) -> None:
+    if target.suffix != ".html":
+        result.write(target)
+        return
+    # Matplotlib is an extra, and a run without a page needs none.
+    from gigaedge_runtime.report_page import render
+
+    write_text(target, render(result))

@@ -41,6 +41,8 @@ class Device:
     provider: Provider = "cpu"
     threads: int = 0
     """0 leaves one core to control and cameras."""
+    profiles: Path | None = None
+    """Folder that every session writes ONNX Runtime's profile of its nodes into when it ends, `GRAPH_TIME.json`."""
 
     def __post_init__(self) -> None:
         """Find the provider's libraries before the first buffer or session needs them."""
@@ -105,6 +107,9 @@ class Device:
         # Waiting threads sleep: on a small board the 200 Hz control loop needs the core they would spin on.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        if self.profiles is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(self.profiles / path.stem)
         if self.provider != "cpu":
             # Where ONNX Runtime cannot say afterwards which nodes it left to the CPU, it must refuse them.
             key = "record_ep_graph_assignment_info" if _REPORTS_ASSIGNMENT else "disable_cpu_ep_fallback"

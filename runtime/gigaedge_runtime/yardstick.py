@@ -22,7 +22,7 @@ import numpy as np
 import onnxruntime as ort
 
 GRAPH = Path(__file__).with_name("yardstick.onnx")
-"""Written by tools/write_yardstick.py."""
+"""Written by tools/write_products.py."""
 _WARMUP = 3
 
 

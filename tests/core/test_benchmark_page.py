@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gigaedge.benchmark import BenchReport, SoakInfo, StepsRow, Verdict
+from gigaedge.benchmark import BenchReport, Gauge, SoakInfo, StepsRow, Verdict
 from gigaedge.benchmark_growth import PROPERTIES, Property, curves, growth_figure, labels
 from gigaedge.benchmark_page import render
-from gigaedge.benchmark_plots import Way, number, path_figure, tail_figure
+from gigaedge.benchmark_plots import Way, gauges_figure, number, path_figure, tail_figure
 from gigaedge.benchmark_roofline import floor_of, numbered, operator_rows, roofline_figure, stage_rows
 from gigaedge.cli.browser import find_browser
 from gigaedge.errors import InputError
@@ -45,8 +45,8 @@ def test_everything_has_its_section(whole: str) -> None:
     page = Page(whole)
     assert page.headings == [
         "How fast: synthetic", "Checks", "From seeing to moving", "What the stages are", "Is it steady?",
-        "Cold and steady", "Cost of a step", "Stages", "What is the limit?", "Control loop", "A long run", "Memory",
-        "Board", "How it was measured", "Notices",
+        "Cold and steady", "Cost of a step", "Stages", "What is the limit?", "Operators of vae", "Operators of context",
+        "Operators of step", "Control loop", "A long run", "Memory", "Board", "How it was measured", "Notices",
     ]  # fmt: skip
     assert page.tags.count("svg") == 9
 
@@ -55,7 +55,7 @@ def test_the_verdict_comes_first_and_says_what_failed(whole: str) -> None:
     text = Page(whole).text
     said = "1 of 2 checks failed; first: baseline 10 steps euler: 1.08 times the baseline (1.05 to 1.11)"
     assert text.index("FAIL") < text.index(said) < text.index("chunk, p50")
-    assert "All 1 checks passed." in Page(render([minimal(verdicts=full().verdicts[:1])])).text
+    assert "Checks passed: 1 of 1." in Page(render([minimal(verdicts=full().verdicts[:1])])).text
 
 
 def test_the_headline_is_what_was_measured(whole: str) -> None:
@@ -97,7 +97,8 @@ def test_the_board_says_what_it_saw_and_what_it_could_not_read(whole: str) -> No
     text = Page(whole).text
     for said in (
         "CLOCKS WERE HELD BACK", "clock fell from 2600 to 2400 MHz at 40 s", "GPU: no nvidia-smi on PATH",
-        "Energy: 7.40 J per chunk.", "p50 of the last fifth +19.0 %", "queued x 2, stolen x 1",
+        "Energy: 7.40 J per chunk (RAPL package).", "Set on the board: governor performance.",
+        "p50 of the last fifth +19.0 %", "queued x 2, stolen x 1",
         "CPUExecutionProvider 412 nodes", "Synthetic CPU, 2 cores; load average before: 0.25",
         "Cameras and arms of the path were simulated.",
     ):  # fmt: skip
@@ -150,7 +151,7 @@ def test_several_reports_are_compared_and_folded_away(several: str) -> None:
     assert {"Headline", "Cost as work grows", "How the chunks are spread", "One by one"} <= set(page.headings)
     names = ["short", "synthetic #1", "long", "synthetic #2"]
     assert [heading for heading in page.headings if heading in names] == names
-    assert page.tags.count("details") == 4 + 1
+    assert page.tags.count("details") == 4 + 1 + 3
     assert "1 of 2 checks failed" in page.text
 
 
@@ -199,11 +200,25 @@ def test_the_way_begins_each_stage_where_the_one_before_ended() -> None:
     axes = path_figure([Way("one arm", stages, (112.0, 140.0))]).axes[0]
     bars = [(patch.get_x(), patch.get_width()) for patch in axes.patches]
     assert bars == [(0.0, 10.0), (10.0, 100.0), (110.0, 1.0), (0.0, 112.0)]
+    assert axes.get_xlim() == pytest.approx((0.0, 1.03 * 140.0))
     ends = [line.get_xdata()[-1] for line in axes.lines[::2]]
     assert ends == [30.0, 110.0, 112.0, 140.0]  # a p99 is never drawn before its p50
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "transport", "inference", "send", "exposure to CAN"
     ]  # fmt: skip
+
+
+def test_ways_share_an_axis_that_holds_the_longest() -> None:
+    short = Way("one arm", {"send": (1.0, 2.0)}, (1.0, 2.0))
+    long = Way("two arms", {"send": (5.0, 20.0)}, (5.0, 20.0))
+    assert [axes.get_xlim()[1] for axes in path_figure([short, long]).axes] == pytest.approx([20.6, 20.6])
+
+
+def test_a_sensor_that_hardly_changes_looks_like_it() -> None:
+    series = ((0.0, 100.0), (1.0, 100.1))
+    still = Gauge(name="m", source="proc", unit="MB", mean=100.0, min=100.0, max=100.1, series=series)
+    low, high = gauges_figure([still]).axes[0].get_ylim()
+    assert high - low > 10 * (100.1 - 100.0)
 
 
 def test_the_tail_can_be_read_as_far_as_there_are_chunks() -> None:

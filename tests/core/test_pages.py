@@ -6,7 +6,19 @@ from html.parser import HTMLParser
 import pytest
 from matplotlib.figure import Figure
 
-from gigaedge.pages import Html, banner, bullets, figure, grade, page, paragraph, section, table
+from gigaedge.pages import (
+    Html,
+    banner,
+    bullets,
+    details,
+    figure,
+    grade,
+    page,
+    paragraph,
+    section,
+    table,
+    tiles,
+)
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -103,6 +115,19 @@ def test_grades_are_words_in_their_colour_and_escaped() -> None:
     assert read.text == "WARN1 < 2"
     assert 'class="banner warn"' in top
     assert "<li>a &lt; b</li>" in bullets(["a < b"])
+
+
+def test_tiles_and_details_are_escaped_and_closed() -> None:
+    shown = tiles([("3 <ms>", "a & b")]) + details("more <", paragraph("inside"))
+    read = Reader(shown)
+    assert read.text.replace("\n", "") == "3 <ms>a & bmore <inside"
+    assert {"details", "summary", "b", "span"} <= set(read.tags)
+
+
+def test_a_figure_stays_readable_on_a_narrow_screen() -> None:
+    shown = figure(drawing(), "c", "alt")
+    assert 'style="min-width: 2.8in"' in shown  # of 4
+    assert '<div class="wide"><svg' in shown
 
 
 def test_a_table_takes_html_only_where_it_says_so() -> None:

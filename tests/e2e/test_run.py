@@ -191,9 +191,11 @@ def test_three_recordings_drive_a_run(
     assert report["control"]["sends"] > 0
 
 
-def test_a_dry_run_commands_nothing(site: Callable[..., Path]) -> None:
-    result = run(site(), "--for", "2s", "--dry-run", "--json")
+def test_a_dry_run_commands_nothing(site: Callable[..., Path], tmp_path: Path) -> None:
+    page = tmp_path / "run.html"
+    result = run(site(), "--for", "2s", "--dry-run", "--json", "--report", page)
     assert result.returncode == 0, result.stderr
+    assert "dry run; the arms were only read" in page.read_text()
     control = json.loads(result.stdout)["control"]
     assert control["sends"] == 0
     assert control["enabled"] == {"left": False, "right": False}

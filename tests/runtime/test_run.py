@@ -496,13 +496,16 @@ def test_a_silent_arm_at_the_start(tmp_path: Path) -> None:
     assert report["control"] is None
 
 
-def test_a_can_interface_that_does_not_exist() -> None:
+def test_a_can_interface_that_does_not_exist(tmp_path: Path) -> None:
     arms = [
         {"side": "left", "driver": "piper", "can": {"channel": "can_nowhere"}},
         {"side": "right", "driver": "absent", "pose": [0.0] * 7},
     ]
+    page = tmp_path / "out" / "r.html"
     with pytest.raises(ArmError, match="can_nowhere"):
-        run_site(Site.model_validate(site_data(arms)), duration=1)
+        run_site(Site.model_validate(site_data(arms)), duration=1, report=page)
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert "can_nowhere" in page.read_text()
 
 
 def test_a_bundle_that_cannot_be_loaded() -> None:
