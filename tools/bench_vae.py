@@ -142,23 +142,23 @@ def main(
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of each, in turns; the shortest counts.")] = 8,
-    size: Annotated[str, typer.Option(help="Picture, WIDTHxHEIGHT.")] = f"{WIDTH}x{HEIGHT}",
 ) -> None:
     """Measure the encoder and print a line per width, and its operators."""
-    width, height = map(int, size.split("x"))
     # With one thread its own time counts, whatever else runs on the machine.
     clock = time.process_time if threads == 1 else time.perf_counter
-    versions = ", ".join(f"{name} {v}" for name, v in installed_versions(["onnxruntime"]).items())
-    print(f"{describe_machine()}; {versions}; {threads} thread(s), {size}")
+    versions = ", ".join(
+        f"{name} {v}" for name, v in installed_versions(["onnxruntime", "onnxruntime-gpu"]).items()
+    )
+    print(f"{describe_machine()}; {versions}; {threads} thread(s)")
     yardstick, ones = session(product(), threads), {"x": np.ones((YARDSTICK, YARDSTICK), np.float32)}
     for base in base_dim or BASE_DIMS:
         with TemporaryDirectory() as name:
             folder = Path(name)
-            model = encoder(random_vae(folder / "checkpoint", base), width=width, height=height)
+            model = encoder(random_vae(folder / "checkpoint", base))
             path, work = str(folder / "encoder.onnx"), operations(model)
             ir.save(model, path, external_data="weights.bin")
             measured = session(path, threads)
-            feed = {"composite": np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)}
+            feed = {"composite": np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)}
             runs = [partial(measured.run, None, feed), partial(yardstick.run, None, ones)]
             own, peak = in_turns(runs, repeats, clock)
             rate, reachable = work / own / 1e9, 2 * YARDSTICK**3 / peak / 1e9
