@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -106,7 +107,20 @@ class VaeConfig(_DiffusersConfig):
                 raise ValueError(f"{name} has {len(getattr(self, name))} values, z_dim is {self.z_dim}")
         if len(self.temperal_downsample) < len(self.dim_mult) - 1:
             raise ValueError("temperal_downsample is shorter than dim_mult - 1")
+        self._check_shortcuts()
         return self
+
+    def _check_shortcuts(self) -> None:
+        """A block's shortcut averages whole channels: as many go in, over the frames it joins, as come out, or more."""
+        widths = [self.base_dim, *(self.base_dim * m for m in self.dim_mult)]
+        for block, (inputs, outputs) in enumerate(pairwise(widths)):
+            last = block == len(self.dim_mult) - 1
+            frames = 2 if not last and self.temperal_downsample[block] else 1
+            if inputs * frames % outputs:
+                raise ValueError(
+                    f"block {block}: a shortcut averages {inputs} channels x {frames} frames into {outputs}; "
+                    "dim_mult does not allow it"
+                )
 
     @property
     def spatial_factor(self) -> int:

@@ -14,18 +14,31 @@ from torch import Tensor, nn
 from gigaedge_export.config import VaeConfig
 from gigaedge_export.layers import Conv2d, KeyValue, attend
 
+FIRST = "encoder.conv_in.weight"
+NORM_FLOOR = 1e-12
+"""Smallest length of a cell's channels that a norm divides by."""
+
 
 class ChannelNorm(nn.Module):
-    """RMS normalisation over the channels of (1, C, h, w)."""
+    """RMS normalisation over the channels of (1, C, h, w), with or without the SiLU that follows it."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, silu: bool = True) -> None:
         super().__init__()
-        self.gamma = nn.Parameter(torch.ones(channels, 1, 1))
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.silu = silu
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape."""
-        gain = self.gamma * self.gamma.shape[0] ** 0.5
-        return F.normalize(x, dim=1) * gain
+        """Same shape.
+
+        Cells are rows here, because a mean along rows is one pass over memory. The Reshape holds the rows together:
+        without it ONNX Runtime moves the transpositions inwards, until the mean is along columns again.
+        """
+        cells = x.movedim(1, -1)
+        rows = cells.flatten(0, 2)
+        width = rows.shape[-1] ** 0.5
+        mean = (torch.linalg.vector_norm(rows, dim=-1, keepdim=True) / width).clamp_min(NORM_FLOOR / width)
+        rows = rows / mean * self.gamma
+        return (F.silu(rows) if self.silu else rows).view(cells.shape).movedim(-1, 1)
 
 
 class ResidualBlock(nn.Module):
@@ -41,8 +54,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, inputs, h, w) -> (1, outputs, h, w)."""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(self.norm1(x))
+        h = self.conv2(self.norm2(h))
         return h + self.conv_shortcut(x)
 
 
@@ -51,7 +64,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = ChannelNorm(channels)
+        self.norm = ChannelNorm(channels, silu=False)
         self.to_qkv = Conv2d(channels, 3 * channels, 1)
         self.proj = Conv2d(channels, channels, 1)
 
@@ -100,10 +113,11 @@ class DownBlock(nn.Module):
 
         The frame before the first is missing and counts as zeros, in front of the present one.
         """
-        cells = F.pixel_unshuffle(x, self.space_factor) if self.space_factor > 1 else x
-        per_channel = cells.unflatten(1, (x.shape[1], 1, self.space_factor**2))
-        padded = F.pad(per_channel, (0, 0, 0, 0, 0, 0, self.time_factor - 1, 0))
-        return padded.flatten(1, 3).unflatten(1, (self.outputs, -1)).mean(dim=2)
+        if self.space_factor > 1:
+            x = F.avg_pool2d(x, self.space_factor)
+        if self.time_factor > 1:
+            x = F.pad(x.unsqueeze(2), (0, 0, 0, 0, self.time_factor - 1, 0)).flatten(1, 2)
+        return x if x.shape[1] == self.outputs else x.unflatten(1, (self.outputs, -1)).mean(dim=2)
 
 
 class MidBlock(nn.Module):
@@ -120,13 +134,17 @@ class MidBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The convolutional part; (1, 3 * patch^2, h, w) -> (1, 2 * z_dim, h / f, w / f)."""
+    """The convolutional part; (1, 3, H, W) -> (1, 2 * z_dim, H / f, W / f).
+
+    Upstream cuts the picture into patches and convolves 3 x 3 of them; `conv_in` does both.
+    """
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
         widths = [config.base_dim, *(config.base_dim * m for m in config.dim_mult)]
         last = len(config.dim_mult) - 1
-        self.conv_in = Conv2d(config.in_channels, widths[0], 3, padding=1)
+        patch = config.patch_size
+        self.conv_in = Conv2d(3, widths[0], 3 * patch, stride=patch, padding=patch)
         self.down_blocks = nn.ModuleList(
             [
                 DownBlock(
@@ -148,7 +166,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for block in self.down_blocks:
             x = block(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid_block(x))))
+        return self.conv_out(self.norm_out(self.mid_block(x)))
 
 
 class FirstFrameVae(nn.Module):
@@ -164,10 +182,7 @@ class FirstFrameVae(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         """RGB u8 (H, W, 3) -> (z_dim, 1, H / f, W / f)."""
         pixels = picture.permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
-        patch = self.config.patch_size
-        # Stored order within a patch is (channel, column, row); pixel_unshuffle gives (channel, row, column).
-        cells = F.pixel_unshuffle(pixels, patch).unflatten(1, (3, patch, patch))
-        latents: Tensor = self.quant_conv(self.encoder(cells.transpose(2, 3).flatten(1, 3)))
+        latents: Tensor = self.quant_conv(self.encoder(pixels))
         return latents.transpose(0, 1)
 
 
@@ -180,23 +195,28 @@ def checkpoint_shapes(vae: FirstFrameVae) -> dict[str, torch.Size]:
             shape = torch.Size((2 * shape[0], *shape[1:]))
         elif name == "quant_conv.bias":
             shape = torch.Size((2 * shape[0],))
-        if _is_temporal(name):
-            if tensor.ndim == 4:  # 2-D kernel <- 3-D kernel
-                depth = 1 if shape[-1] == 1 else 3
-                shape = torch.Size((shape[0], shape[1], depth, *shape[2:]))
-            elif name.endswith("gamma"):
-                shape = torch.Size((*shape, 1))
+        elif name == FIRST:
+            shape = torch.Size((shape[0], vae.config.in_channels, 3, 3))
+        if name.endswith("gamma"):
+            shape = torch.Size((*shape, 1, 1))
+        if _is_temporal(name) and len(shape) > 1:
+            depth = 3 if tensor.ndim == 4 and shape[-1] == 3 else 1
+            shape = torch.Size((*shape[:-2], depth, *shape[-2:]))
         shapes[name] = shape
     return shapes
 
 
 def fold(name: str, tensor: Tensor, config: VaeConfig) -> Tensor:
     """A stored tensor as the folded encoder wants it."""
-    if _is_temporal(name):
-        if name.endswith("gamma"):
-            tensor = tensor.flatten(1).unsqueeze(-1)
-        elif tensor.ndim == 5:
-            tensor = tensor[:, :, -1]
+    if name.endswith("gamma"):
+        return tensor.flatten()
+    if _is_temporal(name) and tensor.ndim == 5:
+        tensor = tensor[:, :, -1]
+    if name == FIRST:
+        # Stored (out, channel x column x row in the patch, 3 patches down, 3 across) -> (out, channel, row, column).
+        patch = config.patch_size
+        cells = tensor.unflatten(1, (3, patch, patch)).permute(0, 1, 4, 3, 5, 2)
+        return cells.flatten(4, 5).flatten(2, 3)
     if name.startswith("quant_conv."):
         mean, std = torch.tensor(config.latents_mean), torch.tensor(config.latents_std)
         tensor = tensor[: config.z_dim]
