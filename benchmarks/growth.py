@@ -3,8 +3,8 @@
 python benchmarks/growth.py growth.html
 python benchmarks/growth.py growth.html --generation GWP-0 --layers 12 --heads 8 --head-dim 128 --processes 3
 
-Exports variants of one random checkpoint, each with one thing changed, and measures them as `gigaedge bench` does; their
-processes take turns.
+Exports variants of one random checkpoint, each with one thing changed, and measures them as `gigaedge bench` does, in
+turn.
 """
 
 from __future__ import annotations

@@ -49,16 +49,16 @@ def study(runs: int, **now: float) -> list[Comparison]:
 
 
 def test_noise_is_no_regression_and_a_fifth_is() -> None:
-    assert not any(each.slower or each.faster for each in study(100))
-    assert all(each.slower for each in study(50, bundle=1.2))
+    assert not any(each.slower or each.faster for each in study(60))
+    assert all(each.slower for each in study(25, bundle=1.2))
 
 
 def test_a_difference_as_large_as_the_tolerance_is_called_one_no_oftener_than_alpha() -> None:
-    assert np.mean([each.slower for each in study(200, bundle=1.05)]) <= 0.02
+    assert np.mean([each.slower for each in study(100, bundle=1.05)]) <= 0.02
 
 
 def test_a_machine_that_became_slower_is_not_the_bundles_fault() -> None:
-    found = study(50, machine=1.5)
+    found = study(25, machine=1.5)
     assert not any(each.slower for each in found)
     assert np.median([each.clock.raw for each in found]) == pytest.approx(1.5, rel=0.02)
     assert np.median([each.clock.estimate for each in found]) == pytest.approx(1.0, rel=0.03)
@@ -66,12 +66,12 @@ def test_a_machine_that_became_slower_is_not_the_bundles_fault() -> None:
 
 def test_a_machine_that_slows_the_bundle_more_than_the_yardstick_is_in_doubt() -> None:
     """A load that differs as much could do that; at the same load a fifth is called."""
-    assert not any(each.slower for each in study(50, machine=1.8, harder=1.2))
+    assert not any(each.slower for each in study(25, machine=1.8, harder=1.2))
 
 
 def test_a_machine_that_became_quicker_makes_no_regression_by_itself() -> None:
     """Only the yardstick gained: in units of it the chunks became slower."""
-    assert not any(each.slower for each in study(50, machine=0.7, harder=1 / 0.7))
+    assert not any(each.slower for each in study(25, machine=0.7, harder=1 / 0.7))
 
 
 def test_processor_time_finds_what_the_clock_is_too_restless_for() -> None:
@@ -92,9 +92,9 @@ def test_an_improvement_is_called_one() -> None:
 
 
 def test_what_would_have_been_seen_is_seen_about_as_often_as_promised() -> None:
-    visible = float(np.median([each.visible for each in study(50)]))
+    visible = float(np.median([each.visible for each in study(25)]))
     assert 1.06 < visible < 1.2
-    assert 0.8 < np.mean([each.slower for each in study(100, bundle=visible)]) <= 1
+    assert 0.8 < np.mean([each.slower for each in study(50, bundle=visible)]) <= 1
 
 
 def test_chunks_of_one_process_are_no_independent_samples() -> None:
