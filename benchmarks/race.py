@@ -47,7 +47,7 @@ from race_result import (
 
 PAUSE_S: Final = 0.05
 """Between laps: threads that spin for work (OpenMP's and TBB's do for a moment) are asleep by then."""
-PACKAGES: Final = ("gigaedge", "torch", "openvino", "onnxruntime", "numpy")
+PACKAGES: Final = ("gigaedge", "torch", "openvino", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
 def main(

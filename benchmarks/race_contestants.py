@@ -146,7 +146,7 @@ class OpenVino(OnnxContestant):
     """OpenVINO on the fp32 bundle, split, driven as gigaedge drives ONNX Runtime: tensors bound once, none copied."""
 
     def __init__(self, course: Course, name: str, threads: int) -> None:
-        import openvino as ov
+        import openvino as ov  # type: ignore[import-untyped, unused-ignore]
 
         from gigaedge.bundle import open_bundle
         from gigaedge.sampling import coefficients
@@ -167,7 +167,7 @@ class OpenVino(OnnxContestant):
         self._kept: list[Array] = []  # a request has the addresses of its arrays, and no reference to them
         for stage in ("text", "context", "step"):
             for key, info in (graphs[stage].inputs | graphs[stage].outputs).items():
-                self._arrays.setdefault(key, np.zeros(info.shape, info.dtype))
+                self._arrays.setdefault(key, np.zeros([int(side) for side in info.shape], info.dtype))
 
         def request(path: Path, replaced: dict[str, Array], model: Any = None) -> Any:
             compiled = model or core.compile_model(path, "CPU", settings)
@@ -269,7 +269,7 @@ def bundle_of(name: str) -> tuple[Precision, Layout]:
 
 def able(*, cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[list[str], dict[str, str]]:
     """Who can start on this machine, and why the others cannot."""
-    missing = {}
+    missing: dict[str, str] = {}
     if find_spec("openvino") is None:
         missing |= dict.fromkeys(OPENVINO, "openvino is not installed; run `pip install 'gigaedge[race]'`")
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.is_file() else ""

@@ -190,8 +190,10 @@ def transformer_times(laps: Sequence[Lap], *, vae_inside: bool) -> NDArray[np.fl
     Where the VAE is inside a larger graph, the shortest time that it ever took alone is taken off: alone its weights
     and pictures stay in the processor's caches, so that this is less than it really costs there.
     """
-    chunk, vae = (np.array([getattr(lap, name) for lap in laps]) for name in ("chunk", "vae"))
-    return chunk - (vae.min() if vae_inside else vae)
+    chunk = np.array([lap.chunk for lap in laps], np.float64)
+    vae = np.array([lap.vae for lap in laps], np.float64)
+    without: NDArray[np.float64] = chunk - (vae.min() if vae_inside else vae)
+    return without
 
 
 def fidelity(outcome: Outcome, reference: Outcome) -> FidelityResult:

@@ -22,101 +22,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gigaedge_export.config import TransformerConfig, load_config
-from gigaedge_export.layers import ACTION_INNER, ROTARY_BASE, rotary_table
+from gigaedge_export.layers import ACTION_INNER
 from gigaedge_export.shards import Shards
 from gigaedge_export.transformer import fold
+from upstream_parts import (
+    ActionMlp,
+    ConditionEmbedder,
+    Expert,
+    Memory,
+    Rotary,
+    attend,
+    join,
+    joined_rotary,
+    rotary_of,
+)
 
 KEPT_FP32 = ("time_embedder", "scale_shift_table", "norm2")
 """Parameters that upstream leaves in fp32 when the model is bf16."""
-
-
-class Rotary(NamedTuple):
-    """Cosine and sine per pair of channels, (tokens, 1, head_dim / 2) each."""
-
-    cos: Tensor
-    sin: Tensor
-
-
-class Memory(NamedTuple):
-    """Keys and values, (1, tokens, heads, head_dim) each."""
-
-    key: Tensor
-    value: Tensor
-
-
-class Attention(nn.Module):
-    """Projections of self- or cross-attention; queries and keys are normalised over all heads together."""
-
-    def __init__(self, width: int, heads: int, head_dim: int, eps: float) -> None:
-        super().__init__()
-        inner = heads * head_dim
-        self.heads = heads
-        self.to_q, self.to_k, self.to_v = (nn.Linear(width, inner) for _ in range(3))
-        self.to_out = nn.ModuleList([nn.Linear(inner, width)])
-        self.norm_q, self.norm_k = (nn.RMSNorm(inner, eps=eps) for _ in range(2))
-
-    def query(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """Normalised, rotated queries (1, tokens, heads, head_dim)."""
-        return _rotated(self.norm_q(self.to_q(x)).unflatten(2, (self.heads, -1)), rotary)
-
-    def memory(self, x: Tensor, rotary: Rotary | None = None) -> Memory:
-        """What queries attend to."""
-        key = _rotated(self.norm_k(self.to_k(x)).unflatten(2, (self.heads, -1)), rotary)
-        return Memory(key, self.to_v(x).unflatten(2, (self.heads, -1)))
-
-    def output(self, attended: Tensor) -> Tensor:
-        """(1, tokens, heads, head_dim) -> (1, tokens, width)."""
-        result: Tensor = self.to_out[0](attended.flatten(2))
-        return result
-
-
-class FeedForward(nn.Module):
-    """Linear, GELU (tanh), linear."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.net = nn.ModuleDict(
-            {"0": nn.ModuleDict({"proj": nn.Linear(width, inner)}), "2": nn.Linear(inner, width)}
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(1, tokens, width) -> the same shape."""
-        hidden = F.gelu(self.net["0"]["proj"](x), approximate="tanh")  # type: ignore[index]
-        result: Tensor = self.net["2"](hidden)
-        return result
-
-
-class Expert(nn.Module):
-    """One layer's weights for one kind of token."""
-
-    def __init__(self, width: int, ffn: int, heads: int, head_dim: int, eps: float) -> None:
-        super().__init__()
-        self.width, self.eps = width, eps
-        self.attn1 = Attention(width, heads, head_dim, eps)
-        self.attn2 = Attention(width, heads, head_dim, eps)
-        self.norm2 = nn.LayerNorm(width, eps=eps)
-        self.ffn = FeedForward(width, ffn)
-        self.scale_shift_table = nn.Parameter(torch.zeros(1, 6, width))
-
-    def modulation(self, times: Tensor) -> tuple[Tensor, ...]:
-        """Shift, scale and gate of attention, then of the feed-forward, (1, tokens, width) each, fp32.
-
-        `times` is (1, tokens, 6, width).
-        """
-        return (self.scale_shift_table.unsqueeze(0) + times.float()).unbind(2)
-
-    def modulated(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        """LayerNorm without weights in fp32, then scale and shift."""
-        return (F.layer_norm(x.float(), (self.width,), eps=self.eps) * (1 + scale) + shift).type_as(x)
-
-    def update(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...], text: Memory) -> Tensor:
-        """Gated attention output, cross-attention, gated feed-forward."""
-        _, _, gate, ffn_shift, ffn_scale, ffn_gate = modulation
-        x = (x.float() + self.attn1.output(attended).float() * gate).type_as(x)
-        normed = F.layer_norm(x.float(), (self.width,), self.norm2.weight, self.norm2.bias, self.eps)
-        x = x + self.attn2.output(_attend(self.attn2.query(normed.type_as(x)), text))
-        fed = self.ffn(self.modulated(x, ffn_shift, ffn_scale))
-        return (x.float() + fed.float() * ffn_gate).type_as(x)
 
 
 class DenseBlock(Expert):
@@ -126,7 +48,7 @@ class DenseBlock(Expert):
         """Advance all tokens (1, n, width); text (1, length, width), times (1, n, 6, width), mask (n, n)."""
         modulation = self.modulation(times)
         normed = self.modulated(x, modulation[0], modulation[1])
-        attended = _attend(self.attn1.query(normed, rotary), self.attn1.memory(normed, rotary), mask)
+        attended = attend(self.attn1.query(normed, rotary), self.attn1.memory(normed, rotary), mask)
         return self.update(x, attended, modulation, self.attn2.memory(text))
 
 
@@ -170,8 +92,8 @@ class MixtureBlock(nn.Module):
         for (expert, stream), x in zip(pairs, normed, strict=True):
             queries.append(expert.attn1.query(x, stream.rotary))
             memories.append(expert.attn1.memory(x, stream.rotary))
-        joined = _join(*memories)
-        attended = _attend(torch.cat(queries, dim=1), joined)
+        joined = join(*memories)
+        attended = attend(torch.cat(queries, dim=1), joined)
         count = state.tokens.shape[1]
         text = self.action_expert.attn2.memory(state.text)
         picture_text = self.visual_expert.attn2.memory(picture.text)
@@ -186,58 +108,9 @@ class MixtureBlock(nn.Module):
         expert = self.action_expert
         modulation = expert.modulation(times)
         normed = expert.modulated(x, modulation[0], modulation[1])
-        memory = _join(cache.prefix, expert.attn1.memory(normed, rotary))
-        attended = _attend(expert.attn1.query(normed, rotary), memory)
+        memory = join(cache.prefix, expert.attn1.memory(normed, rotary))
+        attended = attend(expert.attn1.query(normed, rotary), memory)
         return expert.update(x, attended, modulation, cache.text)
-
-
-class _TwoLinears(nn.Module):
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.linear_1, self.linear_2 = nn.Linear(inputs, width), nn.Linear(width, width)
-
-
-class ConditionEmbedder(nn.Module):
-    """Embeds a flow time per token, and the prompt."""
-
-    def __init__(self, width: int, freq_dim: int, text_dim: int) -> None:
-        super().__init__()
-        half = freq_dim // 2
-        frequency = torch.exp(-math.log(ROTARY_BASE) * torch.arange(half, dtype=torch.float32) / half)
-        self.register_buffer("frequency", frequency, persistent=False)
-        self.time_embedder = _TwoLinears(freq_dim, width)
-        self.time_proj = nn.Linear(width, 6 * width)
-        self.text_embedder = _TwoLinears(text_dim, width)
-
-    def time(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Timesteps (1, n) in 0..1000 -> (1, n, width) for the head and (1, n, 6, width) for the layers."""
-        angle = timesteps.unsqueeze(-1) * self.frequency
-        embedder = self.time_embedder
-        features = torch.cat([angle.cos(), angle.sin()], dim=-1)
-        embedded = embedder.linear_2(F.silu(embedder.linear_1(features))).to(self.time_proj.weight.dtype)
-        return embedded, self.time_proj(F.silu(embedded)).unflatten(2, (6, -1))
-
-    def text(self, prompt: Tensor) -> Tensor:
-        """(1, length, text_dim) -> (1, length, width)."""
-        embedder = self.text_embedder
-        result: Tensor = embedder.linear_2(F.gelu(embedder.linear_1(prompt), approximate="tanh"))
-        return result
-
-
-class ActionMlp(nn.Module):
-    """Three linear layers: values to tokens, or tokens to values."""
-
-    def __init__(self, inputs: int, widths: tuple[int, int], outputs: int) -> None:
-        super().__init__()
-        first, second = widths
-        self.in_proj = nn.Linear(inputs, first)
-        self.mid_proj = nn.Linear(first, second)
-        self.out_proj = nn.Linear(second, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(1, n, inputs) -> (1, n, outputs)."""
-        result: Tensor = self.out_proj(F.gelu(self.mid_proj(F.gelu(self.in_proj(x)))))
-        return result
 
 
 class Upstream(nn.Module):
@@ -272,7 +145,7 @@ class Upstream(nn.Module):
             axis.flatten() for axis in torch.meshgrid(*map(torch.arange, self.grid), indexing="ij")
         )
         parts = ((torch.zeros_like(rows), dim - 2 * side), (rows, side), (columns, side))
-        return _joined_rotary(*(_rotary(positions, size) for positions, size in parts), dim=2)
+        return joined_rotary(*(rotary_of(positions, size) for positions, size in parts), dim=2)
 
     def velocity_of(self, tokens: Tensor, embedded: Tensor, table: Tensor) -> Tensor:
         """Output norm and action decoder: (1, n, width) -> (1, n, channels), fp32."""
@@ -314,11 +187,12 @@ class UpstreamDense(Upstream):
         blocks = [DenseBlock(config.width, config.ffn_dim, *self.sizes) for _ in range(config.num_layers)]
         self.blocks = nn.ModuleList(blocks)
         dim, clean = config.attention_head_dim, 1 + rows * columns
-        moving = _rotary(torch.arange(1 + chunk), dim)
+        moving = rotary_of(torch.arange(1 + chunk), dim)
         first, rest = (Rotary(*(t[part] for t in moving)) for part in (slice(0, 1), slice(1, None)))
-        self.rotary = _joined_rotary(first, self.picture_rotary(), rest, dim=0)
+        self.rotary = joined_rotary(first, self.picture_rotary(), rest, dim=0)
         mask = torch.zeros(clean + chunk, clean + chunk)
         mask[:clean, clean:] = -math.inf
+        self.mask: Tensor
         self.register_buffer("mask", mask, persistent=False)
         self.clean = clean
 
@@ -361,8 +235,8 @@ class UpstreamMixture(Upstream):
             for _ in range(config.num_layers)
         ]
         self.blocks = nn.ModuleList(blocks)
-        self.state_rotary = _rotary(torch.arange(1), config.attention_head_dim)
-        self.rotary = _rotary(torch.arange(1, 1 + chunk), config.attention_head_dim)
+        self.state_rotary = rotary_of(torch.arange(1), config.attention_head_dim)
+        self.rotary = rotary_of(torch.arange(1, 1 + chunk), config.attention_head_dim)
         self.visual_rotary = self.picture_rotary()
 
     def sampler(self, latents: Tensor, state: Tensor, prompt: Tensor) -> Callable[[Tensor, float], Tensor]:
@@ -414,30 +288,3 @@ def load_upstream(
         weights[name] = fold(name, shards.tensor(name)).to(kept, copy=True).contiguous()
     model.load_state_dict(weights, assign=True)
     return model.eval().requires_grad_(False)
-
-
-def _attend(query: Tensor, memory: Memory, mask: Tensor | None = None) -> Tensor:
-    q, k, v = (tensor.transpose(1, 2) for tensor in (query, *memory))
-    mask = mask if mask is None else mask.to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
-
-
-def _join(*parts: Memory) -> Memory:
-    return Memory(torch.cat([p.key for p in parts], dim=1), torch.cat([p.value for p in parts], dim=1))
-
-
-def _rotated(x: Tensor, rotary: Rotary | None) -> Tensor:
-    if rotary is None:
-        return x
-    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * rotary.cos - odd * rotary.sin, even * rotary.sin + odd * rotary.cos), dim=-1)
-    return turned.flatten(-2).type_as(x)
-
-
-def _rotary(positions: Tensor, dim: int) -> Rotary:
-    table = rotary_table(positions, dim)
-    return Rotary(*(t[:, 1::2].unsqueeze(1).contiguous() for t in table))
-
-
-def _joined_rotary(*parts: Rotary, dim: int) -> Rotary:
-    return Rotary(*(torch.cat(tensors, dim=dim) for tensors in zip(*parts, strict=True)))

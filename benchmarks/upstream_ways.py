@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
-from torch.utils import mkldnn
 
 from gigaedge.robot import DELTA_MASK, ROBOT_DIM
 from gigaedge_export.checkpoint import NormStats
 from gigaedge_export.graphs import RANGE_FLOOR
-from upstream_eager import Upstream, UpstreamDense
+from upstream_eager import MixtureBlock, Upstream
 
 VARIANTS = 64
 """Blocks that may be compiled; PyTorch gives up earlier by default, and with frozen weights every block is another."""
@@ -20,6 +21,10 @@ def use_onednn(model: Upstream) -> Upstream:
 
     MKL picks slower code on processors that are not Intel's.
     """
+    with warnings.catch_warnings():
+        # The module that does it is written in TorchScript, which PyTorch calls deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from torch.utils import mkldnn
     converted: Upstream = mkldnn.to_mkldnn(model)
     return converted
 
@@ -29,12 +34,9 @@ def compile_blocks(model: Upstream) -> None:
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = VARIANTS
-    for block in model.blocks:
-        if isinstance(model, UpstreamDense):
-            block.compile(dynamic=False, fullgraph=True)
-        else:
-            block.prefix = torch.compile(block.prefix, dynamic=False, fullgraph=True)
-            block.step = torch.compile(block.step, dynamic=False, fullgraph=True)
+    for block in model.get_submodule("blocks").children():
+        for name in ("prefix", "step") if isinstance(block, MixtureBlock) else ("forward",):
+            setattr(block, name, torch.compile(getattr(block, name), dynamic=False, fullgraph=True))
 
 
 def normalized_state(stats: NormStats, state: Tensor, channels: int) -> Tensor:
