@@ -82,6 +82,7 @@ def main(
     claims = [*(parse_gate(text) for text in require), *(GATES if gates else ())]
     generations = _generations(generation)
     _check_gates(claims, names, generations)
+    _check_outputs(json, page, table)
     results, judged = [], []
     with _work_folder(work) as folder:
         for each in generations:
@@ -190,6 +191,16 @@ def _check_gates(claims: Sequence[Gate], names: Sequence[str], generations: Sequ
             judge(claim, each, nothing)
 
 
+def _check_outputs(json: Path | None, page: Path | None, table: Path | None) -> None:
+    """Before minutes of work, too: raises InputError for a folder or a package that is missing."""
+    for option, path in (("--json", json), ("--html", page), ("--markdown", table)):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(f"{option} {path}: no folder {path.parent}; make it first")
+    if page is not None:
+        with needs("plots"):
+            import matplotlib.figure  # noqa: F401
+
+
 def _narrator(quiet: bool) -> Callable[[str], None]:
     return lambda text: None if quiet else typer.echo(text, err=True)
 
@@ -216,8 +227,7 @@ def _publish(report: RaceReport, json: Path | None, page: Path | None, table: Pa
     if table:
         write_text(table, markdown(report))
     if page:
-        with needs("plots"):
-            write_text(page, html(report))
+        write_text(page, html(report))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import race
 import race_contestants
 from gigaedge.errors import InputError, ProcessError
 from race_contestants import GIGAEDGE, NAMES, OPENVINO, PYTORCH, Lap, able, bundle_of, chosen
@@ -158,6 +159,14 @@ def test_a_gate_on_somebody_who_does_not_race_is_refused_at_once() -> None:
     assert result.stderr == (
         "error: gate GWP-0:gigaedge-fp32/compile>=3.5: compile does not race; add it to --contestants\n"
     )
+
+
+def test_a_folder_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(
+        InputError, match=re.escape(f"--json {missing}/r.json: no folder {missing}; make it first")
+    ):
+        race.main(size="tiny", contestants="gigaedge-fp32", json=missing / "r.json", require=[])
 
 
 def test_a_ratio_has_an_interval_that_knows_its_noise() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,15 @@ from upstream_eager import UpstreamDense, UpstreamMixture, load_upstream
 from upstream_ways import normalized_state, targets, use_onednn
 
 LATENTS = (24, 20)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Layers this small are not worth a second thread, which would spin beside other tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def sampled(
