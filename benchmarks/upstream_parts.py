@@ -90,7 +90,8 @@ class Expert(nn.Module):
 
     def modulated(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
         """LayerNorm without weights in fp32, then scale and shift."""
-        return (F.layer_norm(x.float(), (self.width,), eps=self.eps) * (1 + scale) + shift).type_as(x)
+        normed = F.layer_norm(x.float(), (self.width,), eps=self.eps)
+        return (normed * (1 + scale) + shift).type_as(x)
 
     def update(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...], text: Memory) -> Tensor:
         """Gated attention output, cross-attention, gated feed-forward."""
@@ -98,7 +99,7 @@ class Expert(nn.Module):
         x = (x.float() + self.attn1.output(attended).float() * gate).type_as(x)
         normed = F.layer_norm(x.float(), (self.width,), self.norm2.weight, self.norm2.bias, self.eps)
         x = x + self.attn2.output(attend(self.attn2.query(normed.type_as(x)), text))
-        fed = self.ffn(self.modulated(x, ffn_shift, ffn_scale))
+        fed: Tensor = self.ffn(self.modulated(x, ffn_shift, ffn_scale))
         return (x.float() + fed.float() * ffn_gate).type_as(x)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from gigaedge.fidelity import compare, compare_actions
@@ -32,13 +33,14 @@ def one_thread() -> Iterator[None]:
 
 def sampled(
     golden: Path, rounding: TimestepRounding, *, dtype: torch.dtype = torch.float32, onednn: bool = False
-):  # type: ignore[no-untyped-def]
+) -> NDArray[np.float32]:
+    """The last state of ten steps on a recording's observation, (48, channels)."""
     io = load_file(golden / "io.safetensors")
     model = load_upstream(golden / "transformer", latent_size=LATENTS, chunk=48, dtype=dtype)
     if onednn:
         model = use_onednn(model)
     steps = schedule(10, 5.0, rounding)
-    return model.sample(
+    actions: NDArray[np.float32] = model.sample(
         io["ref_latents"][0],
         io["state_normalized"],
         io["prompt_embeds"][0],
@@ -46,6 +48,7 @@ def sampled(
         steps.sigmas.tolist(),
         steps.timesteps.tolist(),
     ).numpy()
+    return actions
 
 
 @pytest.mark.parametrize(
