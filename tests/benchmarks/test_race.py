@@ -55,6 +55,7 @@ def report(folder: Path) -> RaceReport:
     return RaceReport.model_validate_json((folder / "race.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_gate_that_does_not_hold_ends_with_1(raced: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, result = raced
     assert result.returncode == 1, result.stdout + result.stderr
@@ -66,6 +67,7 @@ def test_a_gate_that_does_not_hold_ends_with_1(raced: tuple[Path, subprocess.Com
     assert [gate.passed for gate in report(folder).gates] == [True, False]
 
 
+@pytest.mark.slow
 def test_everybody_computes_the_same_actions(raced: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     (generation,) = report(raced[0]).generations
     found = {each.name: each for each in generation.contestants}
@@ -77,6 +79,7 @@ def test_everybody_computes_the_same_actions(raced: tuple[Path, subprocess.Compl
         assert found["openvino"].fidelity.normalized < 1e-4
 
 
+@pytest.mark.slow
 def test_times_add_up(raced: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     (generation,) = report(raced[0]).generations
     assert generation.steps == 10
@@ -92,6 +95,7 @@ def test_times_add_up(raced: tuple[Path, subprocess.CompletedProcess[str]]) -> N
         assert ratio.low <= ratio.ratio <= ratio.high
 
 
+@pytest.mark.slow
 def test_a_kept_course_is_used_again_and_the_tables_are_written(
     raced: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
