@@ -43,7 +43,7 @@ class Racer:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, course, name, threads), daemon=True)
         # OpenMP reads it when PyTorch is loaded, in the new process.
-        with _environment(OMP_NUM_THREADS=str(threads)):
+        with _environment(OMP_NUM_THREADS=str(threads)), _without_interrupts():
             self._process.start()
         theirs.close()
         try:
@@ -57,8 +57,7 @@ class Racer:
 
     def lap(self) -> Lap:
         """One chunk."""
-        self._pipe.send(None)
-        lap = self._receive(LAP_S)
+        lap = self._receive(LAP_S, ask=True)
         if not isinstance(lap, Lap):
             raise ProcessError(f"{self.name}: failed: {lap}")
         return lap
@@ -71,12 +70,14 @@ class Racer:
             self._process.kill()
             self._process.join()
 
-    def _receive(self, patience: float) -> object:
+    def _receive(self, patience: float, *, ask: bool = False) -> object:
         try:
+            if ask:
+                self._pipe.send(None)
             if self._pipe.poll(patience):
                 answer: object = self._pipe.recv()
                 return answer
-        except (EOFError, ConnectionResetError) as error:
+        except (EOFError, ConnectionError) as error:
             self._process.join(STOP_S)
             raise ProcessError(
                 f"{self.name}: its process ended (exit code {self._process.exitcode})"
@@ -100,7 +101,6 @@ def line_up(course: Course, names: Sequence[str], threads: int) -> Iterator[Iter
 
 def _serve(pipe: Connection, course: Course, name: str, threads: int) -> None:
     """The process: answer every message with a lap, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the race, which closes the pipe
     try:
         import_packages(name)
         begin = perf_counter()
@@ -111,7 +111,7 @@ def _serve(pipe: Connection, course: Course, name: str, threads: int) -> None:
         while True:
             pipe.recv()
             pipe.send(racer.lap()[0])
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         return
     except Exception as error:  # noqa: BLE001 - whatever a peer's library raises is told in one line
         pipe.send(f"{type(error).__name__}: {' '.join(str(error).split())[:400]}")
@@ -120,6 +120,16 @@ def _serve(pipe: Connection, course: Course, name: str, threads: int) -> None:
 def _resident_mib() -> float:
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process that starts meanwhile ignores Ctrl-C: it belongs to the race, which closes the pipe."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -62,8 +62,8 @@ def _row(each: ContestantResult, ratio: RatioResult | None) -> list[str]:
 def title(report: RaceReport, result: GenerationResult) -> str:
     """As in `GWP-0, medium (205 M weights), 2 threads, 9 rounds; AMD EPYC, 2 cores`."""
     return (
-        f"{result.generation}, {report.size} ({result.weights_m:.1f} M weights), {report.threads} threads, "
-        f"{report.rounds} rounds; {report.machine}"
+        f"{result.generation}, {report.size} ({result.weights_m:.1f} M weights), "
+        f"{_count(report.threads, 'thread')}, {_count(report.rounds, 'round')}; {report.machine}"
     )
 
 
@@ -122,6 +122,10 @@ def _bars(result: GenerationResult) -> str:
 def _markdown_table(header: tuple[str, ...], body: list[list[str]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in (header, ["---"] + ["---:"] * (len(header) - 1), *body)]
     return "\n".join(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _bare(claim: str) -> str:

@@ -120,6 +120,17 @@ def test_a_kept_course_is_used_again_and_the_tables_are_written(
     assert json.loads((folder / "again.json").read_text())["gates"] == []
 
 
+@pytest.mark.slow
+def test_a_contestant_that_dies_is_named(raced: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    racer = Racer(Course(raced[0] / "work" / "GWP-0.5-tiny", "GWP-0.5", "tiny"), "gigaedge-fp32", 1)
+    assert racer.lap().chunk > 0
+    racer._process.kill()
+    racer._process.join()
+    with pytest.raises(ProcessError, match=r"^gigaedge-fp32: its process ended \(exit code -9\)$"):
+        racer.lap()
+    racer.close()
+
+
 def test_a_contestant_that_does_not_load_is_named(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match=r"^gigaedge-fp32: did not load: \w+: .*no-course.*"):
         Racer(Course(tmp_path / "no-course", "GWP-0", "tiny"), "gigaedge-fp32", 1)
