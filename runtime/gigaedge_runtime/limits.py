@@ -122,7 +122,9 @@ class Limiter:
         )
         self._journey = Journey(limits.approach, limits.acceleration, limits.jerk, period)
         # Joint by joint in plain numbers, for what is done in every tick.
-        self._range = list(zip(limits.lower.tolist(), limits.upper.tolist(), limits.lead.tolist(), strict=True))
+        self._range = list(
+            zip(limits.lower.tolist(), limits.upper.tolist(), limits.lead.tolist(), strict=True)
+        )
         self._speeds: list[float] = limits.velocity.tolist()
         self._pulls: list[float] = limits.acceleration.tolist()
         self._jerks: list[float] = limits.jerk.tolist()

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.kinematics import A, D, FINGERTIP
+from gigaedge.kinematics import FINGERTIP, A, D
 from gigaedge.robot import ARM_DIM, JOINTS, SIDES
 from gigaedge_runtime.workspace import Workspace
 
@@ -47,9 +47,7 @@ class Room:
 
     def measure(self, workspace: Workspace, pose: Array, points: Array, shortfall: float) -> None:
         """Remember a pose, shape (14,), and the room at its points, shape (2, 3, 3), with their `shortfall`, m."""
-        inside = np.minimum(
-            points - workspace.low[:, np.newaxis], workspace.high[:, np.newaxis] - points
-        )
+        inside = np.minimum(points - workspace.low[:, np.newaxis], workspace.high[:, np.newaxis] - points)
         self._boxes = inside.min(axis=(1, 2)).tolist()
         self._gap = -shortfall
         self._pose = pose.tolist()
