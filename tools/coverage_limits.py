@@ -19,11 +19,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 MODULES = {
     ROOT / "runtime/gigaedge_runtime" / f"{name}.py"
-    for name in ("limits", "stopping", "pursuit", "journey", "workspace")
+    for name in ("limits", "stopping", "pursuit", "journey", "workspace", "room")
 } | {ROOT / "gigaedge/profiles.py"}
 
 TESTS = [
-    *(f"tests/runtime/test_{name}.py" for name in ("stopping", "pursuit", "journey", "workspace", "limits")),
+    *(
+        f"tests/runtime/test_{name}.py"
+        for name in ("stopping", "pursuit", "journey", "workspace", "room", "limits")
+    ),
     "tests/core/test_profiles.py",
 ]
 

@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PRELOADED = (hypothesis.extra.numpy, numpy, pydantic, ruckig)
 """Imported once, before the forks: a child only imports what may be mutated."""
 
-MODULES = ("stopping", "pursuit", "journey", "workspace", "limits")
+MODULES = ("stopping", "pursuit", "journey", "workspace", "room", "limits")
 TIMEOUT = 120
 """s of a child's own; a mutant that makes a loop endless is killed by it."""
 

@@ -8,8 +8,8 @@
     |  left  | right  |  the rest; left takes W // 2 columns
     +--------+--------+
 
-Each view is scaled to cover its tile (aspect kept, antialiased bilinear) and cropped in the centre. What the crop throws
-away is not computed where that changes no pixel.
+Each view is scaled to cover its tile (aspect kept, antialiased bilinear) and cropped in the centre. What the crop
+throws away is not computed where that changes no pixel.
 `horizontal`: high | left | right, each scaled to the size of the high view, the strip scaled to W x H.
 """
 
@@ -98,8 +98,8 @@ class _Window(NamedTuple):
     begin: float
     """In the source, px."""
     end: float
-    count: int
-    """Into so many pixels."""
+    pixels: int
+    """Into so many it is scaled."""
     skipped: int
     """So many of those are cut off at the beginning."""
     kept: int
@@ -143,7 +143,7 @@ def _cheapest(source: tuple[int, int], tile: tuple[int, int]) -> tuple[_Window, 
 
 def _cut(image: Image.Image, columns: _Window, rows: _Window) -> Image.Image:
     box = (columns.begin, rows.begin, columns.end, rows.end)
-    part = _resize(image, (columns.count, rows.count), box)
+    part = _resize(image, (columns.pixels, rows.pixels), box)
     x, y = columns.skipped, rows.skipped
     return part.crop((x, y, x + columns.kept, y + rows.kept))
 

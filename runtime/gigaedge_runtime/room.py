@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.kinematics import A, D, FINGERTIP
+from gigaedge.kinematics import FINGERTIP, A, D
 from gigaedge.robot import ARM_DIM, JOINTS, SIDES
 from gigaedge_runtime.workspace import Workspace
 

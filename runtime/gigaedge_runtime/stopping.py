@@ -131,12 +131,12 @@ class Stop:
     @property
     def end(self) -> Array:
         """Where each joint comes to rest, shape (n,)."""
-        return self._columns[10]
+        return np.asarray(self._columns[10])
 
     @property
     def durations(self) -> Array:
         """Until each joint is at rest, s, shape (n,)."""
-        return self._columns[11]
+        return np.asarray(self._columns[11])
 
     @cached_property
     def extrema(self) -> list[tuple[float, float]]:
@@ -160,9 +160,9 @@ class Stop:
         path += part * (speed + part * (pull / 2))
         part = np.minimum(np.maximum(held - hold, 0.0), fall)
         path += part * (speed + hold * pull + part * (pull / 2 - part * (jerk / 6)))
-        return np.where(time >= durations, end, path)
+        return np.asarray(np.where(time >= durations, end, path))
 
     @cached_property
     def _columns(self) -> Array:
         """The fields of `Way`, one a row, shape (12, n)."""
-        return np.array(self.ways).T.copy()
+        return np.ascontiguousarray(np.array(self.ways).T)

@@ -10,7 +10,7 @@ from PIL import Image
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.files import read_tensors
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge_runtime.compose import LAYOUTS, Compositor, Layout
+from gigaedge_runtime.compose import LAYOUTS, Compositor, Layout, _cheapest, _cover
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -82,6 +82,24 @@ def test_any_size_equals_the_reference(sizes, width, height, layout, seed):
     composite = Compositor((width, height), layout).compose(images)
     assert composite.dtype == np.uint8
     np.testing.assert_array_equal(composite, reference(images, width, height, layout))
+
+
+@pytest.mark.parametrize("tile", [(320, 192), (160, 192), (192, 160), (64, 64), (100, 99)])
+@pytest.mark.parametrize(
+    "source", [(640, 480), (1280, 720), (848, 480), (424, 240), (320, 576), (500, 500), (1920, 1080)]
+)
+def test_a_part_of_a_picture_has_the_pixels_of_the_whole(source, tile):
+    picture = pictures([source] * 3, seed=7)[CAMERA_ROLES[0]]
+    np.testing.assert_array_equal(_cover(picture, *tile), reference_tile(picture, *tile))
+
+
+def test_what_is_cut_off_a_camera_picture_is_not_scaled():
+    columns, rows = _cheapest((640, 480), (320, 192))
+    assert (rows.begin, rows.end, rows.pixels, rows.skipped) == (48.0, 432.0, 192, 0)
+    columns, rows = _cheapest((640, 480), (160, 192))
+    assert (columns.begin, columns.end, columns.pixels, columns.skipped) == (120.0, 520.0, 160, 0)
+    columns, rows = _cheapest((848, 480), (160, 192))
+    assert (columns.begin, columns.end) == (0.0, 848), "848 to 339 pixels is not exact"
 
 
 def test_layout_names_agree():

@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from gigaedge.site import Site
 from gigaedge_runtime import scheduling
 from gigaedge_runtime.limits import Limiter, Limits
 from gigaedge_runtime.report import ControlReport, LateCause
-from gigaedge_runtime.scheduling import ThreadAccount, Usage, lock_memory
+from gigaedge_runtime.scheduling import ThreadAccount, Turnstile, Usage, lock_memory
 from gigaedge_runtime.states import Machine, Thresholds
 from gigaedge_runtime.statistics import LATE, ControlStatistics
 
@@ -139,3 +140,37 @@ def test_only_the_first_late_ticks_are_kept_but_all_are_counted() -> None:
     said = report(*(float(i) for i in range(151)), after=[Usage(0.0, 0.0, 0)] * 151)
     assert said.late == {"timer": 150}
     assert len(said.late_ticks) == 100
+
+
+def test_readers_wait_while_the_turnstile_is_held_and_pass_where_it_is_opened() -> None:
+    turnstile, passed = Turnstile(), threading.Semaphore(0)
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            turnstile.pass_through()
+            passed.release()
+            time.sleep(0.001)
+
+    def let_through() -> bool:
+        """Whether anybody passes from now on; one may have been half-way."""
+        while passed.acquire(blocking=False):
+            pass
+        passed.acquire(timeout=0.05)
+        return passed.acquire(timeout=0.2)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        assert let_through()
+        with turnstile:
+            assert not let_through()
+            with turnstile.opened():
+                assert let_through()
+            assert not let_through()
+        assert let_through()
+        with turnstile.opened():
+            assert let_through(), "nothing to open where it is not held"
+    finally:
+        ended.set()
+        thread.join()
