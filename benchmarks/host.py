@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -36,6 +36,7 @@ from gigaedge.site import BaseConfig, BoxConfig, Site, load_site
 from gigaedge_runtime.capture import CameraSet
 from gigaedge_runtime.control import ControlLoop
 from gigaedge_runtime.devices import Frame, Trouble
+from gigaedge_runtime.devices.threaded import owned
 from gigaedge_runtime.flight_packets import Receiver, Sender, make_socket
 from gigaedge_runtime.flight_taps import ChunkTap, ControlTap
 from gigaedge_runtime.hosting import simulated_arms
@@ -65,6 +66,11 @@ REPLAN = 0.4
 SWING = 0.2
 """rad; how far the chunks of the tick benchmark swing."""
 
+WARM_UP = 20
+"""Chunks that do not count: the first ones import, allocate and try out."""
+PAUSE = 0.01
+"""s between two chunks of the chunk benchmark."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -85,17 +91,24 @@ class Stage:
 
 
 class Stopwatch:
-    """Durations by stage, on the wall and of this thread's CPU time."""
+    """Durations by stage, on the wall and of this thread's CPU time.
+
+    Reading both clocks costs some microseconds a stage: the whole is timed in every other round, its stages in the rest.
+    """
 
     def __init__(self) -> None:
         self._samples: dict[str, list[tuple[float, float]]] = {}
+        self._round = 0
 
-    def around(self, name: str, call: F) -> F:
-        """`call`, timed."""
+    def around(self, name: str, call: F, whole: bool = False) -> F:
+        """`call`, timed; the `whole` begins a round."""
         samples = self._samples.setdefault(name, [])
         wall, cpu = time.perf_counter, time.thread_time
 
         def timed(*args: Any, **kwargs: Any) -> Any:
+            self._round += whole
+            if self._round % 2 != whole:
+                return call(*args, **kwargs)
             begin, computed = wall(), cpu()
             try:
                 return call(*args, **kwargs)
@@ -104,10 +117,10 @@ class Stopwatch:
 
         return timed  # type: ignore[return-value]
 
-    def wrap(self, owner: object, **methods: str) -> None:
+    def wrap(self, owner: object, whole: bool = False, **methods: str) -> None:
         """Time methods of one object: stage name -> method name."""
         for name, method in methods.items():
-            setattr(owner, method, self.around(name, getattr(owner, method)))
+            setattr(owner, method, self.around(name, getattr(owner, method), whole))
 
     def clear(self) -> None:
         """Forget what was timed so far."""
@@ -191,10 +204,11 @@ def tick(
     require: RequireOption = False,
 ) -> None:
     """Time the control tick with two arms while they follow chunks."""
-    scheduling = f"{raise_priority(CONTROL_PRIORITY)}; {lock_memory()}"
-    sys.setswitchinterval(SWITCH_INTERVAL)
     watch = Stopwatch()
     with ExitStack() as stack:
+        sender = stack.enter_context(_recorder()) if record else None
+        scheduling = f"{raise_priority(CONTROL_PRIORITY)}; {lock_memory()}"
+        sys.setswitchinterval(SWITCH_INTERVAL)
         site = stack.enter_context(hosted_elsewhere(_cell(boxes)))
         fd = Board.create()
         stack.callback(os.close, fd)
@@ -206,8 +220,8 @@ def tick(
             stack.callback(arm.close)
             arm.connect()
         make: Callable[..., ControlLoop] = ControlLoop
-        if record:
-            make = stack.enter_context(_recorder(board)).loop
+        if sender is not None:
+            make = ControlTap(sender, board).loop
         alive = {name: lambda: True for name in ("policy_alive", "supervisor_alive")}
         loop = make(site, arms, board, **alive, stop_asked=lambda: False, dry_run=False)
         _time_stages(watch, loop)
@@ -216,6 +230,8 @@ def tick(
         gc.freeze()
         gc.disable()
         _follow(loop, ours, watch, seconds)
+        gc.enable()
+        gc.unfreeze()
         if loop.machine.state is not State.RUNNING:
             fault = loop.machine.fault
             raise CheckFailedError(f"the arms are {loop.machine.state.name}: {fault.text if fault else ''}")
@@ -235,7 +251,7 @@ def _time_stages(watch: Stopwatch, loop: ControlLoop) -> None:
         publish="_publish",
     )
     watch.wrap(loop.statistics, account="tick")
-    watch.wrap(loop, tick="tick")
+    watch.wrap(loop, whole=True, tick="tick")
 
 
 def _follow(loop: ControlLoop, board: Board, watch: Stopwatch, seconds: float) -> None:
@@ -252,7 +268,7 @@ def _follow(loop: ControlLoop, board: Board, watch: Stopwatch, seconds: float) -
                 chunk += 1
                 due = now + REPLAN
                 board.chunks.publish(chunk, now - 0.1, CHUNK_RATE, _swing(now - 0.1))
-            loop.tick(now)
+            loop._tick_undisturbed()
             if following is None and loop.machine.state is State.RUNNING:
                 following = monotonic()
                 watch.clear()
@@ -311,10 +327,144 @@ def arms() -> None:
 
 
 @contextmanager
-def _recorder(board: Board) -> Iterator[ControlTap]:
-    """A tap whose recorder takes everything and keeps nothing."""
-    raise NotImplementedError
-    yield
+def _recorder() -> Iterator[Sender]:
+    """A sender whose recorder, a process of its own, takes everything and keeps nothing."""
+    theirs, ours = make_socket()
+    child = os.fork()
+    if child == 0:
+        os.close(ours)
+        receiver = Receiver(theirs)
+        while receiver.receive() is not None:
+            pass
+        os._exit(0)
+    os.close(theirs)
+    sender = Sender(ours)
+    try:
+        yield sender
+    finally:
+        sender.end(0, monotonic())
+        os.waitpid(child, 0)
+
+
+@app.command()
+def chunk(
+    count: Annotated[int, typer.Option(help="Chunks.", min=100)] = 300,
+    record: Annotated[bool, typer.Option("--record", help="With a flight recorder listening.")] = False,
+    as_json: JsonOption = False,
+    require: RequireOption = False,
+) -> None:
+    """Time everything of a chunk but its inference: pictures to a published chunk that continues the one before."""
+    watch = Stopwatch()
+    site = load_site(EXAMPLE)
+    with ExitStack() as stack:
+        sender = stack.enter_context(_recorder()) if record else None
+        fd = Board.create()
+        stack.callback(os.close, fd)
+        board, control = Board(fd), Board(fd)
+        cameras = {role: _Camera(role, seed) for seed, role in enumerate(CAMERA_ROLES)}
+        planner = _planner(watch)
+        loop = PolicyLoop(
+            site, planner, CameraSet(list(cameras.values())), board, tap=ChunkTap(sender) if sender else None
+        )
+        _time_chunk(watch, loop, cameras)
+        gc.collect()
+        gc.freeze()
+        for number in range(WARM_UP + count):
+            if number == WARM_UP:
+                watch.clear()
+            # As control leaves it, and the cores cold, as after an inference elsewhere.
+            control.status.publish(
+                ControlStatus(monotonic(), Phase.LOOPING, State.RUNNING, chunk=loop._chunks)
+            )
+            control.states.push(monotonic(), np.zeros(ROBOT_DIM))
+            for camera in cameras.values():
+                camera.expose()
+            time.sleep(PAUSE)
+            control.states.push(monotonic(), np.zeros(ROBOT_DIM))
+            loop._next = -np.inf
+            if not loop.step():
+                raise CheckFailedError(f"no chunk: {loop._reason}")
+    result = Result(describe_machine(), f"nice {os.nice(0)}", CHUNK_LIMIT, watch.stages())
+    finish(result, "Chunk without inference, three 640x480 pictures", as_json, require)
+
+
+def _time_chunk(watch: Stopwatch, loop: PolicyLoop, cameras: dict[CameraRole, _Camera]) -> None:
+    watch.wrap(loop.cameras, observe="observe")
+    watch.wrap(loop, state="_state_at")
+    watch.wrap(loop._compositor, compose="compose")
+    watch.wrap(loop, guidance="_guidance", trajectory="_trajectory", status="publish_status")
+    watch.wrap(loop.board.chunks, publish="publish")
+    if loop.tap is not None:
+        watch.wrap(loop.tap, record="planned")
+    watch.wrap(loop, whole=True, chunk="step")
+
+
+class _Camera:
+    """Noise of a camera's size; a new frame whenever one is asked for by `expose`."""
+
+    def __init__(self, role: CameraRole, seed: int) -> None:
+        self.role = role
+        self.odd_frames: dict[str, int] = {}
+        self.trouble: Trouble | None = None
+        self._image = np.random.default_rng(seed).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+        self._number = 0
+        self._frame: Frame | None = None
+
+    def expose(self) -> None:
+        """As a driver's thread does: the picture is copied out of its memory."""
+        now = monotonic()
+        self._number += 1
+        self._frame = Frame(self.role, owned(self._image, "none"), self._number, now, now, "global_time")
+
+    def latest(self) -> Frame | None:
+        """The newest frame."""
+        return self._frame
+
+    def health(self) -> CameraHealth:
+        """Nothing is counted."""
+        return CameraHealth(self.role, "noise")
+
+    def start(self) -> None:
+        """Nothing to do."""
+
+    def stop(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    actions: NDArray[np.float32]
+    inputs: dict[str, NDArray[np.float32]]
+    rate_hz: float = CHUNK_RATE
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+def _planner(watch: Stopwatch) -> Planner:
+    """Bound buffers that are filled and read as a policy's are; nothing is inferred."""
+    import onnxruntime as ort
+
+    width, height = 320, 384
+    shapes = {
+        "composite": np.zeros((height, width, 3), np.uint8),
+        "state": np.zeros(ROBOT_DIM, np.float32),
+        "noise": np.zeros((CHUNK_ACTIONS, ROBOT_DIM), np.float32),
+        "previous": np.zeros((CHUNK_ACTIONS, ROBOT_DIM), np.float32),
+        "weight": np.zeros(CHUNK_ACTIONS, np.float32),
+        "limit": np.zeros(1, np.float32),
+        "targets": _swing(0.0),
+    }
+    buffers = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in shapes.items()}
+    random = np.random.default_rng(0)
+
+    def plan(composite: NDArray[np.uint8], state: NDArray[np.float32], guidance: Guidance | None = None) -> Any:
+        noise = random.standard_normal((CHUNK_ACTIONS, ROBOT_DIM), np.float32)
+        inputs = {"noise": noise, **(guidance.arrays() if guidance else {})}
+        for name, values in {"composite": composite, "state": state, **inputs}.items():
+            buffers[name].update_inplace(np.ascontiguousarray(values))
+        return _Planned(np.array(buffers["targets"].numpy(), np.float32), inputs)
+
+    timed = watch.around("buffers", plan)
+    return Planner((width, height), "tshape", timed, timed)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def _look_around(found: _Found, progress: Progress) -> None:
 
 def _run_loops(found: _Found, progress: Progress) -> None:
     """The whole loop with one arm and with two; a policy that is too slow for one is worth a report, too."""
-    from gigaedge_runtime.path_bench import measure_path  # with the devices' libraries
+    from gigaedge_runtime.path_bench import SIMULATED, measure_path  # with the devices' libraries
 
     plan, first = found.plan, found.plan.samplers[0]
     usual = median(found.chunks[0].rows[0].chunk)
@@ -113,6 +113,8 @@ def _run_loops(found: _Found, progress: Progress) -> None:
             found.notices.append(str(error))
         else:
             found.path.append(path)
+    if found.path:
+        found.notices.append(SIMULATED)
 
 
 def run_job(job: Job, advance: Callable[[int], None]) -> Message:

@@ -54,12 +54,13 @@ class Compositor:
         Returns uint8 RGB of shape (H, W, 3): always the same array, overwritten by the next call; copy it
         to keep it. Raises ObservationError: a picture is missing, or of another type or shape.
         """
-        high, left, right = (_picture(images, role) for role in CAMERA_ROLES)
+        high, left, right = (_checked(images, role) for role in CAMERA_ROLES)
         width, height = self.size_wh
         if self.layout == "horizontal":
-            strip = Image.new("RGB", (high.width * 3, high.height))
+            rows, columns, _ = high.shape
+            strip = Image.new("RGB", (columns * 3, rows))
             for column, view in enumerate((high, left, right)):
-                strip.paste(_resize(view, high.size), (column * high.width, 0))
+                strip.paste(_resize(Image.fromarray(view), (columns, rows)), (column * columns, 0))
             self._out[...] = np.asarray(_resize(strip, self.size_wh))
             return self._out
         top, middle = height // 2, width // 2
@@ -69,7 +70,7 @@ class Compositor:
         return self._out
 
 
-def _picture(images: Mapping[CameraRole, NDArray[np.uint8]], role: CameraRole) -> Image.Image:
+def _checked(images: Mapping[CameraRole, NDArray[np.uint8]], role: CameraRole) -> NDArray[np.uint8]:
     image = images.get(role)
     if image is None:
         raise ObservationError(f"{role}: no picture; a composite needs {', '.join(CAMERA_ROLES)}")
@@ -78,11 +79,16 @@ def _picture(images: Mapping[CameraRole, NDArray[np.uint8]], role: CameraRole) -
             f"{role}: expected an RGB picture, uint8 of shape (height, width, 3); "
             f"got {image.dtype} {image.shape}"
         )
-    return Image.fromarray(image)
+    return image
 
 
-def _cover(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
-    """Scale until both sides cover the tile, then cut the centre."""
+def _cover(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale until both sides cover the tile, then cut the centre.
+
+    Pillow's copy of a picture is freed before the next is made: three at a time would be given back to the system and
+    fetched from it again, page by page, for every composite.
+    """
+    image = Image.fromarray(picture)
     return np.asarray(_cut(image, *_cheapest(image.size, (width, height))))
 
 

@@ -55,7 +55,7 @@ class Pursuit:
         speed = np.maximum(velocity - jerk * period * period / 4, velocity / 2)
         ramp = SHARE * acceleration * acceleration / (2 * jerk)
         twice = 2 * SHARE * acceleration
-        of_all = (lower, upper, velocity, acceleration, jerk, speed, ramp, ramp * ramp, twice)
+        of_all = (lower, upper, velocity, acceleration, jerk, speed, ramp, twice)
         self._limits = list(zip(*(values.tolist() for values in of_all), strict=True))
 
     def step(
@@ -77,29 +77,29 @@ class Pursuit:
         for limits, place, speed, pull, goal, feed, feed_pull in zip(
             self._limits, places, speeds, pulls, target, velocity, acceleration, strict=True
         ):
-            lower, upper, limit, hardest, most_jerk, fastest, ramp, ramp_squared, twice = limits
+            lower, upper, limit, hardest, most_jerk, fastest, ramp, twice = limits
             ahead = place + period * speed
             error = goal - ahead
             size = abs(error)
             # The outer steps are slower than the inner ones by 2 and 5: small steps are then taken without overshoot.
-            closing, braked = outer * size, sqrt(ramp_squared + twice * size) - ramp
-            if braked < closing:
-                closing = braked
+            closing, slower = outer * size, braked(size, ramp, twice)
+            if slower < closing:
+                closing = slower
             wanted = feed + (closing if error >= 0.0 else -closing)
             # Never faster towards the end of the range than can be braked; outside of it, only inwards.
             room = ahead - lower
-            least = sqrt(ramp_squared + twice * room) - ramp if room > 0.0 else 0.0
+            least = braked(room, ramp, twice) if room > 0.0 else 0.0
             room = upper - ahead
-            most = sqrt(ramp_squared + twice * room) - ramp if room > 0.0 else 0.0
+            most = braked(room, ramp, twice) if room > 0.0 else 0.0
             least, most = -least if least < fastest else -fastest, most if most < fastest else fastest
             aim = wanted if wanted > least else least
             if aim > most:
                 aim = most
             missing = aim - speed
             size = abs(missing)
-            push, braked = inner * size, sqrt(2 * SHARE * most_jerk * size)
-            if braked < push:
-                push = braked
+            push, slower = inner * size, sqrt(2 * SHARE * most_jerk * size)
+            if slower < push:
+                push = slower
             pushed = push if missing >= 0.0 else -push
             if aim == wanted:
                 pushed += feed_pull
@@ -131,6 +131,15 @@ class Pursuit:
             bound[1].append(abs(pushed) > hardest + ROUNDING)
             bound[2].append(abs(change) > most_jerk + ROUNDING)
         return Proposal(np.array(states), *bound)
+
+
+def braked(distance: float, ramp: float, twice: float) -> float:
+    """The speed that ends after `distance` (>= 0) at the planned share of acceleration and jerk.
+
+    At constant acceleration that is sqrt(`twice` d), `twice` being 2 a; the `ramp` of the acceleration costs v a / 2j
+    more.
+    """
+    return sqrt(ramp * ramp + twice * distance) - ramp
 
 
 def steepest(headroom: float, jerk: float, half: float) -> float:

@@ -134,7 +134,7 @@ def test_the_loop_runs_with_one_arm_and_with_two(plan: Plan, monkeypatch: pytest
     assert [each["arms"] for each in asked] == [1, 2]
     assert {(each["steps"], each["solver"], each["seconds"]) for each in asked} == {(4, "euler", 10 * 0.1)}
     assert [path.arms for path in report.path] == [1]
-    assert report.notices == ("two arms: no chunk came in time",)
+    assert report.notices == ("two arms: no chunk came in time", path_bench.SIMULATED)
 
 
 def test_processes_of_several_bundles_take_turns(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

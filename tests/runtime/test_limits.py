@@ -513,7 +513,8 @@ def test_velocity_within_a_tick_is_limited_too(velocity: float, reached: float, 
     begin = np.array([ZERO, JOINT * way * velocity, JOINT * way * 0.5])
     begin[0] = MIDDLE
     made._take(begin, made._stop_from(begin))
-    proposed = advance(begin, -way * JOINT * 0.9 / PERIOD, PERIOD)
+    proposed = np.array([advance(*state, -way * 0.9 / PERIOD, PERIOD) for state in begin.T]).T
+    proposed[:, ~JOINT] = begin[:, ~JOINT]
     assert np.abs(proposed[1]).max() < 1.0
     stepping(made, proposed)
     made.approach(MIDDLE, MIDDLE)

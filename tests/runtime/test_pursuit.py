@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gigaedge_runtime.pursuit import Pursuit
+from gigaedge_runtime.pursuit import SHARE, Pursuit, braked, steepest
 
 PERIOD = 0.005
 V, A, J = 1.0, 5.0, 200.0
@@ -144,7 +144,7 @@ def test_an_acceleration_is_led_back_in_time_for_the_velocity_limit() -> None:
 
 @pytest.mark.parametrize("headroom", [-0.7, -1e-4, 0.0, 1e-6, 1e-3, 0.05, 1.0])
 def test_the_steepest_acceleration_uses_up_the_headroom(headroom: float) -> None:
-    (a,) = pursuit()._steepest(np.array([headroom]))
+    a = steepest(headroom, J, PERIOD / 2)
     assert a * abs(a) / (2 * J) + a * PERIOD / 2 == pytest.approx(headroom, rel=1e-9)
 
 
@@ -152,5 +152,5 @@ def test_the_steepest_acceleration_uses_up_the_headroom(headroom: float) -> None
 @pytest.mark.parametrize("jerk", [20.0, 200.0])
 def test_the_braked_speed_ends_after_the_distance(distance: float, jerk: float) -> None:
     """At half of the acceleration and half of the jerk: v^2 / a, and v a / 2j for its ramp."""
-    (speed,) = pursuit(jerk=jerk)._braked(np.array([distance]))
+    speed = braked(distance, ramp=SHARE * A * A / (2 * jerk), twice=2 * SHARE * A)
     assert speed**2 / A + speed * A / (2 * jerk) == pytest.approx(distance, rel=1e-9, abs=1e-15)

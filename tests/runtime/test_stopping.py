@@ -50,7 +50,7 @@ def test_it_is_the_quickest_stop_that_ruckig_finds(seed: int) -> None:
 def test_extrema_are_those_of_the_way(seed: int) -> None:
     stop = Stop(motions(seed), ACCELERATION, JERK)
     way = stop.positions(np.linspace(0.0, stop.durations.max(), 20_001))
-    low, high = stop.extrema()
+    low, high = np.array(stop.extrema).T
     np.testing.assert_allclose(low, way.min(axis=0), atol=1e-6)
     np.testing.assert_allclose(high, way.max(axis=0), atol=1e-6)
     assert (low <= way.min(axis=0) + 1e-12).all()
@@ -73,7 +73,7 @@ def test_from_rest_it_is_no_motion() -> None:
     assert not stop.durations.any()
     np.testing.assert_array_equal(stop.after(0.0), motion)
     np.testing.assert_array_equal(stop.end, motion[0])
-    np.testing.assert_array_equal(stop.extrema(), [motion[0], motion[0]])
+    np.testing.assert_array_equal(np.array(stop.extrema).T, [motion[0], motion[0]])
 
 
 def test_a_stop_from_its_own_middle_ends_where_it_does() -> None:
@@ -85,9 +85,7 @@ def test_a_stop_from_its_own_middle_ends_where_it_does() -> None:
 
 
 def test_a_motion_under_constant_jerk() -> None:
-    motion = np.array([[1.0], [2.0], [3.0]])
-    after = advance(motion, np.array([6.0]), 2.0)
-    assert after.ravel().tolist() == [1 + 4 + 6 + 8, 2 + 6 + 12, 3 + 12]
+    assert advance(1.0, 2.0, 3.0, jerk=6.0, time=2.0) == (1 + 4 + 6 + 8, 2 + 6 + 12, 3 + 12)
 
 
 @pytest.mark.parametrize(
@@ -96,4 +94,4 @@ def test_a_motion_under_constant_jerk() -> None:
 def test_what_is_left_once_the_acceleration_is_led_to_zero(
     velocity: float, acceleration: float, left: float
 ) -> None:
-    assert coasting(np.array([[9.0], [velocity], [acceleration]]), np.array([10.0])) == pytest.approx(left)
+    assert coasting(velocity, acceleration, 10.0) == pytest.approx(left)
