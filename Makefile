@@ -22,7 +22,7 @@ ORT := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO_VENV := .venv-demo
 TEST_VENV := .venv-test
 DEMO_OUT := demo-out
-# What tests leave for a person to look at: the screenshot of a calibration report.
+# What tests leave for a person to look at: screenshots of pages.
 ARTEFACTS := $(CURDIR)/test-artefacts
 # Calibration is tested with the newest OpenCV 4, too; it lies beside the environment's own.
 OPENCV4 := $(CURDIR)/$(TEST_VENV)/opencv4

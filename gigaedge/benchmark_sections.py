@@ -66,7 +66,7 @@ def _way(report: BenchReport) -> str:
         return ""
     caption = (
         "Each stage begins where the usual one before it ended; the thin line reaches to its own p99. The last bar is "
-        "the whole, measured picture by picture: percentiles of stages do not add up to it."
+        "the whole, chunk by chunk: percentiles of stages do not add up to it."
     )
     worst = max(report.path, key=lambda path: path.exposure_to_can.p99)
     alt = (

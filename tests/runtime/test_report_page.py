@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from gigaedge_runtime.report import (
 from gigaedge_runtime.report_page import render
 from gigaedge_runtime.report_plots import clamps_figure, run_end, spreads_figure, story_figure
 from tests.bench_reports import USUAL, durations
+from tests.command_line import fails
 from tests.page_reader import Page, show
 
 NOTHING = Spread.of([])
@@ -192,6 +194,16 @@ def test_limits_add_up_by_joint() -> None:
 def test_spreads_are_drawn_in_milliseconds() -> None:
     axes = spreads_figure({"period": Spread(3, 5e-3, 6e-3, 7e-3, 9e-3)}, "ms").axes[0]
     assert [list(line.get_xdata()) for line in axes.lines] == [[5, 9], [5, 6], [5], [7]]
+
+
+def test_that_a_page_cannot_be_drawn_is_said_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    site = Path(__file__).parents[2] / "examples" / "bimanual.yaml"
+    page = tmp_path / "run.html"
+    fails("matplotlib is not installed; run `pip install 'gigaedge[plots]'`", "run", site, "--report", page)
+    assert not page.exists()
 
 
 @pytest.mark.skipif(
