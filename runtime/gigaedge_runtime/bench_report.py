@@ -96,7 +96,6 @@ def _subject(plan: Plan) -> SubjectInfo:
         view_width=manifest.view.width,
         view_height=manifest.view.height,
         context_tokens=_context_tokens(manifest),
-        rate_hz=manifest.action.rate_hz,
     )
 
 

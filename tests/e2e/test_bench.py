@@ -49,6 +49,7 @@ def test_the_document_is_printed_and_written(measured: tuple[Result, Path], bund
     assert row.stages["context"].p50 + row.stages["steps"].p50 < row.chunk.max
     assert report.ran_on == {"CPUExecutionProvider": 0}
     assert report.board is not None
+    assert report.board.gauges
     assert [verdict.name for verdict in report.verdicts] == ["provider", "budget chunk", "budget load"]
     assert report.passed
     assert report.subject.path == str(bundle)

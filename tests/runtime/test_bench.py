@@ -187,7 +187,7 @@ def test_a_report_has_milliseconds_and_keeps_processes_apart(plan: Plan) -> None
     assert row.stages["step"].p50 == pytest.approx(10.0)
     assert row.yardstick == ((30.0, 40.0),) * 2
     assert report.cold.load == (500.0, 500.0)
-    assert report.subject.context_tokens == 121
+    assert (report.subject.context_tokens, report.subject.rate_hz) == (121, 30.0)
     assert report.memory_mb["loaded"] == 20.0
     assert report.memory_mb["bundle"] == pytest.approx(
         sum(file.stat().st_size for file in plan.bundle.iterdir() if file.name != "manifest.json") / 1e6
