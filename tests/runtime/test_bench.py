@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -92,6 +93,11 @@ def test_a_process_times_chunks_stages_and_yardstick(plan: Plan) -> None:
 def test_an_error_of_the_process_is_raised_here(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no bundle here"):
         bench.run_job(a_job(plan, bundle=tmp_path), lambda _: None)
+
+
+def test_a_process_that_is_given_up_before_it_began_ends() -> None:
+    done = subprocess.run(bench.PROGRAM, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
