@@ -17,7 +17,7 @@ def print_report(report: BenchReport) -> None:
 
     subject, settings = report.subject, report.settings
     title = f"{subject.path}: {subject.generation} {subject.precision} {subject.layout}"
-    how = f"ms, {settings.processes} processes x {settings.repeats} chunks"
+    how = f"ms, {settings.processes} x {settings.repeats} chunks"
     print_table(f"{title}; {how}", ["", *_FIGURES], [line for row in report.rows for line in _row(row)])
     if report.path:
         loops = [
@@ -71,7 +71,7 @@ def _limit(stage: StageProfile) -> str:
 def _board(board: GaugesInfo) -> Iterator[str]:
     watts = [f"{gauge.name} {gauge.mean:.1f} W" for gauge in board.gauges if gauge.unit == "W"]
     if board.joule_per_chunk is not None:
-        watts.append(f"{board.joule_per_chunk:.2f} J per chunk")
+        watts.append(f"{board.joule_per_chunk:.2f} J per chunk ({board.joule_source})")
     if watts:
         yield "power: " + ", ".join(watts)
     yield from (f"throttled: {sign}" for sign in board.throttled)

@@ -64,7 +64,10 @@ class Answer:
 def main() -> int:
     """Do one job; returns the exit code."""
     answer = Answer()
-    job = Job.model_validate_json(sys.stdin.readline())
+    order = sys.stdin.readline()
+    if not order:  # given up before it began
+        return 1
+    job = Job.model_validate_json(order)
     device = RecordingDevice(job.provider, job.threads)
     try:
         answer.tell(TASKS[job.task](job, device, answer).model_copy(update={"ran_on": dict(device.ran_on)}))

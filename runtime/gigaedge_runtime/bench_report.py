@@ -92,10 +92,10 @@ def _subject(plan: Plan) -> SubjectInfo:
         layout=manifest.layout,
         parameters=manifest.model.parameters,
         chunk=manifest.action.chunk,
+        rate_hz=manifest.action.rate_hz,
         view_width=manifest.view.width,
         view_height=manifest.view.height,
         context_tokens=_context_tokens(manifest),
-        rate_hz=manifest.action.rate_hz,
     )
 
 

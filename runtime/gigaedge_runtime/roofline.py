@@ -16,7 +16,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 
 from gigaedge.benchmark import OperatorInfo, Peaks, StageProfile
@@ -46,9 +45,10 @@ def profile_bundle(
     """Profile `repeats` chunks of a bundle, after one to warm up, with the device's provider and threads.
 
     Stages `vae`, `context` and `step` in layout split, `policy` in layout single; an empty tuple on a GPU, where
-    ONNX Runtime's profile tells when kernels were launched and not how long they took. A node's time is the median over
-    the runs. `peaks` are measured when they are not handed over. Raises BundleError (no such step count or solver) and
-    DeviceError (the provider does not run).
+    ONNX Runtime's profile tells when kernels were launched and not how long they took. A node's time is the shortest of
+    the runs, as a peak is the best of many: both tell of the machine when it is left alone. `peaks` are measured when
+    they are not handed over. Raises BundleError (no such step count or solver) and DeviceError (the provider does not
+    run).
     """
     if device.provider != "cpu":
         return ()
@@ -65,7 +65,7 @@ def profile_bundle(
     stages: list[StageProfile] = []
     for graph, made in runs.items():
         warm = len(made) // (1 + repeats)
-        nodes = list(_usual(made[warm:], bits))
+        nodes = list(_undisturbed(made[warm:], bits))
         for stage in ("vae", graph) if graph == "context" else (graph,):
             chosen = [
                 node for node in nodes if graph != "context" or (node.place == "vae") == (stage == "vae")
@@ -87,7 +87,7 @@ def _make_chunks(bundle: Bundle, device: Device, steps: int | None, solver: Solv
 
 @dataclass(frozen=True)
 class _Node:
-    """A node as it usually ran."""
+    """A node as it ran when it was left alone."""
 
     place: str
     run: NodeRun
@@ -97,8 +97,8 @@ class _Node:
     """Of one time; see `run.times`."""
 
 
-def _usual(runs: Sequence[SessionRun], packed_bits: int) -> Iterator[_Node]:
-    """The nodes of several runs of one session, with their median time."""
+def _undisturbed(runs: Sequence[SessionRun], packed_bits: int) -> Iterator[_Node]:
+    """The nodes of several runs of one session, with their shortest time."""
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     for run in runs:
         for node in run.nodes:
@@ -108,7 +108,7 @@ def _usual(runs: Sequence[SessionRun], packed_bits: int) -> Iterator[_Node]:
         work = work_of(
             node.operator, node.inputs, node.outputs, node.parameter_bytes, packed_bits=packed_bits
         )
-        yield _Node(place, node, median(seconds[node.name, node.operator]), work)
+        yield _Node(place, node, min(seconds[node.name, node.operator]), work)
 
 
 def places(names: Sequence[str]) -> list[str]:

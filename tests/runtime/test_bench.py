@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,6 +95,11 @@ def test_an_error_of_the_process_is_raised_here(plan: Plan, tmp_path: Path) -> N
         bench.run_job(a_job(plan, bundle=tmp_path), lambda _: None)
 
 
+def test_a_process_that_is_given_up_before_it_began_ends() -> None:
+    done = subprocess.run(bench.PROGRAM, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_that_does_not_run_is_a_device_error(plan: Plan, provider: str) -> None:
     """With the wheel for the CPU: built without it. With the one for GPUs, on a machine without: does not start."""
@@ -134,7 +140,7 @@ def test_the_loop_runs_with_one_arm_and_with_two(plan: Plan, monkeypatch: pytest
     assert [each["arms"] for each in asked] == [1, 2]
     assert {(each["steps"], each["solver"], each["seconds"]) for each in asked} == {(4, "euler", 10 * 0.1)}
     assert [path.arms for path in report.path] == [1]
-    assert report.notices == ("two arms: no chunk came in time",)
+    assert report.notices == ("two arms: no chunk came in time", path_bench.SIMULATED)
 
 
 def test_processes_of_several_bundles_take_turns(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +193,7 @@ def test_a_report_has_milliseconds_and_keeps_processes_apart(plan: Plan) -> None
     assert row.stages["step"].p50 == pytest.approx(10.0)
     assert row.yardstick == ((30.0, 40.0),) * 2
     assert report.cold.load == (500.0, 500.0)
-    assert report.subject.context_tokens == 121
+    assert (report.subject.context_tokens, report.subject.rate_hz) == (121, 30.0)
     assert report.memory_mb["loaded"] == 20.0
     assert report.memory_mb["bundle"] == pytest.approx(
         sum(file.stat().st_size for file in plan.bundle.iterdir() if file.name != "manifest.json") / 1e6
