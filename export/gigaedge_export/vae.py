@@ -15,6 +15,7 @@ from gigaedge_export.config import VaeConfig
 from gigaedge_export.layers import Conv2d, KeyValue, attend
 
 FIRST = "encoder.conv_in.weight"
+"""The weight that is stored for patches and folded for pixels."""
 NORM_FLOOR = 1e-12
 """Smallest length of a cell's channels that a norm divides by."""
 
@@ -36,8 +37,8 @@ class ChannelNorm(nn.Module):
         cells = x.movedim(1, -1)
         rows = cells.flatten(0, 2)
         width = rows.shape[-1] ** 0.5
-        mean = (torch.linalg.vector_norm(rows, dim=-1, keepdim=True) / width).clamp_min(NORM_FLOOR / width)
-        rows = rows / mean * self.gamma
+        rms = (torch.linalg.vector_norm(rows, dim=-1, keepdim=True) / width).clamp_min(NORM_FLOOR / width)
+        rows = rows / rms * self.gamma
         return (F.silu(rows) if self.silu else rows).view(cells.shape).movedim(-1, 1)
 
 
