@@ -37,6 +37,7 @@ from gigaedge.findings import FidelityInfo
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, DIM_UNITS
 from gigaedge.sampling import SOLVERS
 from gigaedge_export.checkpoint import LoadedCheckpoint
+from gigaedge_export.fuse import fuse
 from gigaedge_export.fuse_vae import fuse_norms
 from gigaedge_export.graphs import ContextGraph, Geometry, StepGraph, TextGraph
 from gigaedge_export.lower import lower
@@ -118,6 +119,8 @@ def export_bundle(
         settled = settle(options.recipe, checkpoint, graphs, models, schedules, samples, progress)
         fuse_norms(models["context"])
         for graph in graphs:
+            if settled.recipe.target == "cpu" and not settled.recipe.half:
+                fuse(models[graph.stage])
             lower(models[graph.stage], dict(graph.named_parameters()), settled.recipe, settled.ranges.inputs)
         if options.layout == "single":
             first = schedules[0]

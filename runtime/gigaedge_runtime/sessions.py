@@ -104,8 +104,10 @@ class Device:
     def _load(self, path: Path, providers: list[Any]) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.workers
-        # Waiting threads sleep: on a small board the 200 Hz control loop needs the core they would spin on.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads spin for each other's results within a run, where sleeping would cost more than a small operator, and
+        # sleep when it ends: between runs the 200 Hz control loop needs the cores they would spin on.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         if self.profiles is not None:
             options.enable_profiling = True

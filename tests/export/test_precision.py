@@ -97,6 +97,8 @@ def test_golden_velocities(
     error = velocity_error(bundle, golden)
     assert 1e-5 < error < bound
     assert marks <= operators(bundle, "step").keys()
+    # What only ONNX Runtime's CPU is known to run well stays out of the graphs for GPUs.
+    assert ("RotaryEmbedding" in operators(bundle, "step")) == (target == "cpu")
     assert manifest.precision.recipe == precision
     assert manifest.fidelity is not None
     assert manifest.fidelity.passed
