@@ -48,10 +48,10 @@ def profile_bundle(
     """Profile `repeats` chunks of a bundle, or half a minute of them, after one to warm up.
 
     With the device's provider and threads. Stages `vae`, `context` and `step` in layout split, `policy` in layout
-    single; an empty tuple on a GPU, where ONNX Runtime's profile tells when kernels were launched and not how long they took. A node's time is the shortest of
-    the runs, as a peak is the best of many: both tell of the machine when it is left alone. `peaks` are measured when
-    they are not handed over. Raises BundleError (no such step count or solver) and DeviceError (the provider does not
-    run).
+    single; an empty tuple on a GPU, where ONNX Runtime's profile tells when kernels were launched and not how long they
+    took. A node's time is the shortest of the runs, as a peak is the best of many: both tell of the machine when it is
+    left alone. `peaks` are measured when they are not handed over. Raises BundleError (no such step count or solver)
+    and DeviceError (the provider does not run).
     """
     if device.provider != "cpu":
         return ()
