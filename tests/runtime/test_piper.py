@@ -441,6 +441,8 @@ def test_the_arm_may_be_connected_again_after_close(enabled: tuple[SimulatedPipe
     arm.close()
     with pytest.raises(ArmError, match="is not enabled"):
         arm.send(joints(*HOME[:6]), 0.03)
+    with pytest.raises(ArmError, match="is not connected"):
+        arm.read()
     arm.connect()
     assert arm.read().enabled
     arm.enable()
