@@ -146,6 +146,8 @@ def test_onnx_runtime_runs_the_encoder_as_meant(
     norms = [node for node in runs.graph.node if node.op_type == norm]
     sources = [makers[node.input[0]] for node in norms]
     sources = [makers[node.input[0]] if node.op_type == "Reshape" else node for node in sources]
+    # Convolutions pad by themselves and add where both sides are in blocks; zeros for a missing frame are left.
+    assert (fused["Add"], fused["Pad"]) == (8, 2)
     # The rows come out of the blocks as rows. After an Add that no convolution takes in, a Transpose makes them.
     assert Counter(node.op_type for node in sources) == {"ReorderOutput": 15, "Transpose": 7}
     assert all(onnx.helper.get_node_attr_value(n, "channels_last") for n in sources if "Re" in n.op_type)
