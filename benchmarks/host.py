@@ -24,8 +24,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from host_cast import CHUNK_RATE, NoiseCamera, make_planner, recorder, swing
-from host_stages import Result, Stopwatch, finish
 from PIL import Image
 
 from gigaedge.cli.common import JsonOption
@@ -49,6 +47,8 @@ from gigaedge_runtime.scheduling import (
     raise_priority,
 )
 from gigaedge_runtime.states import State
+from host_cast import CHUNK_RATE, NoiseCamera, make_planner, recorder, swing
+from host_stages import Result, Stopwatch, finish
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "bimanual.yaml"
 
