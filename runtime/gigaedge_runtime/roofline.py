@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 
 from gigaedge.benchmark import OperatorInfo, Peaks, StageProfile
 from gigaedge.bundle import Bundle
@@ -29,6 +30,8 @@ from gigaedge_runtime.sessions import Device
 
 __all__ = ["measure_peaks", "profile_bundle"]
 
+_ENOUGH_SECONDS = 30.0
+"""Of chunks; a policy of several billion weights takes seconds for one."""
 _PLACES = ("text", "vae", "context", "step", "sampler")
 """First parts of node names (`gigaedge_export`)."""
 
@@ -42,20 +45,21 @@ def profile_bundle(
     peaks: Peaks | None = None,
     repeats: int = 5,
 ) -> tuple[StageProfile, ...]:
-    """Profile `repeats` chunks of a bundle, after one to warm up, with the device's provider and threads.
+    """Profile `repeats` chunks of a bundle, or half a minute of them, after one to warm up.
 
-    Stages `vae`, `context` and `step` in layout split, `policy` in layout single; an empty tuple on a GPU, where
-    ONNX Runtime's profile tells when kernels were launched and not how long they took. A node's time is the shortest of
-    the runs, as a peak is the best of many: both tell of the machine when it is left alone. `peaks` are measured when
-    they are not handed over. Raises BundleError (no such step count or solver) and DeviceError (the provider does not
-    run).
+    With the device's provider and threads. Stages `vae`, `context` and `step` in layout split, `policy` in layout
+    single; an empty tuple on a GPU, where ONNX Runtime's profile tells when kernels were launched and not how long they
+    took. A node's time is the shortest of the runs, as a peak is the best of many: both tell of the machine when it is
+    left alone. `peaks` are measured when they are not handed over. Raises BundleError (no such step count or solver)
+    and DeviceError (the provider does not run).
     """
     if device.provider != "cpu":
         return ()
     peaks = peaks or measure_peaks(device)
     with TemporaryDirectory(prefix="gigaedge-profile-") as name:
         folder = Path(name)
-        _make_chunks(bundle, Device(device.provider, device.threads, folder), steps, solver, 1 + repeats)
+        profiling = Device(device.provider, device.threads, folder)
+        chunks = _make_chunks(bundle, profiling, steps, solver, 1 + repeats)
         runs = {
             graph: read_profile(next(folder.glob(f"{graph}_*.json")))
             for graph in bundle.manifest.graphs
@@ -64,8 +68,7 @@ def profile_bundle(
     bits = 4 if bundle.manifest.precision.coarsest == "int4" else 8
     stages: list[StageProfile] = []
     for graph, made in runs.items():
-        warm = len(made) // (1 + repeats)
-        nodes = list(_undisturbed(made[warm:], bits))
+        nodes = list(_undisturbed(made[len(made) // chunks :], bits))
         for stage in ("vae", graph) if graph == "context" else (graph,):
             chosen = [
                 node for node in nodes if graph != "context" or (node.place == "vae") == (stage == "vae")
@@ -74,15 +77,19 @@ def profile_bundle(
     return tuple(stages)
 
 
-def _make_chunks(bundle: Bundle, device: Device, steps: int | None, solver: Solver, count: int) -> None:
+def _make_chunks(bundle: Bundle, device: Device, steps: int | None, solver: Solver, count: int) -> int:
+    """Make `count` chunks, or as many as there is time for, but two; return how many."""
     policy = Policy(bundle, device, steps, solver, seed=0)
     policy.set_prompt(policy.manifest.prompts.names[0])
     observation = Observation.make_example(policy.manifest.view)
-    for _ in range(count):
+    begin, made = monotonic(), 0
+    while made < 2 or (made < count and monotonic() < begin + _ENOUGH_SECONDS):
         policy.chunk(observation)
+        made += 1
     # A session writes its profile when it goes.
     del policy
     gc.collect()
+    return made
 
 
 @dataclass(frozen=True)

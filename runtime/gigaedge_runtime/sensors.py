@@ -93,7 +93,7 @@ class Rapl:
     @property
     def whole(self) -> bool:
         """Whether it is a processor package, and no part of one."""
-        return re.fullmatch(r"package-\d+", self.name) is not None
+        return re.fullmatch(r"package-\d+(-die-\d+)?", self.name) is not None
 
     def read(self) -> Iterator[Reading]:
         """The mean power since the last reading."""

@@ -79,13 +79,18 @@ def test_a_counter_that_started_again_is_no_negative_power(tree: Tree, clock: li
 
 def test_a_part_of_a_package_has_its_name_before_its_own(tree: Tree) -> None:
     root = tree(
-        package(0) | package(0, "dram", "intel-rapl:0:1") | package(0, "psys", "intel-rapl:1") | STATUS
+        package(0)
+        | package(0, "dram", "intel-rapl:0:1")
+        | package(0, "psys", "intel-rapl:1")
+        | package(0, "package-1-die-0", "intel-rapl:2")
+        | STATUS
     )
     zones = [sensor for sensor in find_sensors(root, root).sensors if isinstance(sensor, Rapl)]
     assert {zone.name: zone.whole for zone in zones} == {
         "package-0": True,
         "package-0 dram": False,
         "psys": False,
+        "package-1-die-0": True,
     }
 
 
