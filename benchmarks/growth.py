@@ -49,7 +49,7 @@ VARIANTS = (
     Variant("chunk-24", chunk=24),
     Variant("chunk-96", chunk=96),
     Variant("view-160x192", width=160, height=192),
-    Variant("view-640x768", width=640, height=768),
+    Variant("view-480x576", width=480, height=576),
 )
 
 
