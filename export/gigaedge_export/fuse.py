@@ -92,7 +92,10 @@ class _Fusion:
         source = _heads(x)
         if pairs is None or pairs.inputs[0] is not x or source is None or cos is None or sin is None:
             return
-        rotated = self._rotated(node, source, cos[:, 0::2], sin[:, 1::2])
+        cos, other_cos, negative, sin = cos[:, 0::2], cos[:, 1::2], -sin[:, 0::2], sin[:, 1::2]
+        if not (np.array_equal(cos, other_cos) and np.array_equal(sin, negative)):
+            return
+        rotated = self._rotated(node, source, cos, sin)
         _replace(node.outputs[0], self._split(node, rotated, source))
 
     def _rotated(
@@ -126,9 +129,9 @@ class _Fusion:
 
         The operator splits and joins heads in place, and its outputs `present` are the keys and values per head.
         """
-        if node.op_type != "Attention":
+        if node.op_type != "Attention" or len(node.inputs) != 3 or "scale" in node.attributes:
             return
-        query, *memory = [_unsqueezed(value) for value in node.inputs[:3]]
+        query, *memory = [_unsqueezed(value) for value in node.inputs]
         parts = [_cached(value) for value in memory]
         squeezed = _only_user(node.outputs[0], "Squeeze")
         swapped = _only_user(_result(squeezed), "Transpose")
@@ -138,6 +141,8 @@ class _Fusion:
             return
         caches = [part.cache for part in parts if part is not None and part.cache is not None]
         own = [part.own.tokens for part in parts if part is not None]
+        if len(caches) not in (0, len(own)):
+            return
         tokens = [self._batched(node, value) for value in (source.tokens, *own)]
         past = [None, *(self._batched(node, value) for value in caches)] if caches else []
         present = [(1, *_sizes(value)) for value in memory if value is not None]
@@ -155,9 +160,9 @@ class _Fusion:
 
     def _batched(self, before: ir.Node, value: ir.Value) -> ir.Value:
         """A value with a batch axis."""
-        added = _made_by(value, "Squeeze")
-        if added is not None and added.inputs[0] is not None:
-            return added.inputs[0]
+        batched = _source(_made_by(value, "Squeeze"))
+        if batched is not None and _sizes(batched) == (1, *_sizes(value)):
+            return batched
         return self._node("Unsqueeze", before, [value, self._axis()], (1, *_sizes(value)))
 
     def _single(self, before: ir.Node, value: ir.Value) -> ir.Value:
