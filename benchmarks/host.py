@@ -121,7 +121,8 @@ def _time_stages(watch: Stopwatch, loop: ControlLoop) -> None:
         chunk="_take_chunk",
         tracking="_tracking_fault",
         compare="_compare",
-        command="_command",
+        aim="_aim",
+        limits="_limit",
         send="_send",
         publish="_publish",
     )
