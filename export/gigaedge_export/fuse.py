@@ -127,7 +127,8 @@ class _Fusion:
     def _attend(self, node: ir.Node) -> None:
         """Self-attention of heads, to a cache before them or without one -> of tokens.
 
-        The operator splits and joins heads in place, and its outputs `present` are the keys and values per head.
+        The operator splits and joins heads in place. A cache needs its outputs `present`, which nothing reads; without
+        one ONNX Runtime 1.23 refuses them, so that keys and values for the step are split on their own.
         """
         if node.op_type != "Attention" or len(node.inputs) != 3 or "scale" in node.attributes:
             return
@@ -145,17 +146,14 @@ class _Fusion:
             return
         tokens = [self._batched(node, value) for value in (source.tokens, *own)]
         past = [None, *(self._batched(node, value) for value in caches)] if caches else []
-        present = [(1, *_sizes(value)) for value in memory if value is not None]
-        attended, *joined = self._nodes(
+        present = [(1, *_sizes(value)) for value in memory if value is not None and caches]
+        attended, *_ = self._nodes(
             "Attention",
             node,
             [*tokens, *past],
             [_sizes(tokens[0]), *present],
             {"q_num_heads": source.heads, "kv_num_heads": source.heads},
         )
-        for old, new in zip(memory, joined, strict=True):
-            if old is not None and old.is_graph_output():
-                _replace(old, self._single(node, new))
         _replace(flat.outputs[0], self._single(node, attended))
 
     def _batched(self, before: ir.Node, value: ir.Value) -> ir.Value:

@@ -23,7 +23,7 @@ from gigaedge_runtime import Observation, Policy
 LAYERS = 3
 STEP_LAYER_NODES = 38
 """Nodes of one layer of the step; as traced they are 59."""
-CONTEXT_LAYER_NODES = {"gwp0-tiny": 38, "gwp05-tiny": 81}
+CONTEXT_LAYER_NODES = {"gwp0-tiny": 41, "gwp05-tiny": 83}
 """Nodes of one layer of the context, but for the last; as traced they are 55 and 105."""
 
 
