@@ -30,6 +30,10 @@ memory; hand_over: until a control tick takes an action of it; control: that tic
 the frame on the bus."""
 
 
+PATH_ARMS: Final = (1, 2)
+"""The whole loop is measured with so many arms, one after the other."""
+
+
 class Distribution(Part):
     """Repeated measurements of one thing, ms."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from gigaedge.benchmark import PATH_STAGES, BenchReport, Distribution, StepsRow, Verdict
+from gigaedge.benchmark import PATH_ARMS, PATH_STAGES, BenchReport, Distribution, PathInfo, StepsRow, Verdict
 from gigaedge.errors import InputError
 
 CHUNK: Final = "chunk"
@@ -75,21 +75,25 @@ def _judge(report: BenchReport, budget: Budget) -> list[Verdict]:
         times = report.cold.load if budget.stage == "load" else report.cold.first_chunk
         return [_verdict(budget, max(times), f"worst of {len(times)} processes")]
     if budget.stage in LOOP_STAGES:
-        found = []
-        for path in report.path:
-            arms = f"{path.arms} {'arm' if path.arms == 1 else 'arms'}"
-            times_of = {
-                "exposure_to_can": path.exposure_to_can,
-                "host": path.host,
-                "tick_work": path.tick_work,
-                **path.stages,
-            }[budget.stage]
-            found.append(_verdict(budget, times_of.p99, _sample(times_of, arms), f", {arms}"))
-        missing = "it was not measured: no chunk came in time for the loop"
-        return found or [Verdict(name=f"budget {budget.stage}", passed=False, text=missing)]
+        paths = {path.arms: path for path in report.path}
+        return [_of_loop(paths.get(arms), arms, budget) for arms in PATH_ARMS]
     row = report.rows[0]
     times_of = _of_row(row, budget)
     return [_verdict(budget, times_of.p99, _sample(times_of, f"{row.steps} steps {row.solver}"))]
+
+
+def _of_loop(path: PathInfo | None, arms: int, budget: Budget) -> Verdict:
+    which = f"{arms} {'arm' if arms == 1 else 'arms'}"
+    if path is None:
+        missing = "it was not measured: no chunk came in time for the loop"
+        return Verdict(name=f"budget {budget.stage}, {which}", passed=False, text=missing)
+    times = {
+        "exposure_to_can": path.exposure_to_can,
+        "host": path.host,
+        "tick_work": path.tick_work,
+        **path.stages,
+    }[budget.stage]
+    return _verdict(budget, times.p99, _sample(times, which), f", {which}")
 
 
 def _of_row(row: StepsRow, budget: Budget) -> Distribution:

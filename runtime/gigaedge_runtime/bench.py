@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import IO, Final, Protocol
 
-from gigaedge.benchmark import BenchReport, PathInfo
+from gigaedge.benchmark import PATH_ARMS, BenchReport, PathInfo
 from gigaedge.errors import CheckFailedError, ProcessError
 from gigaedge_runtime.bench_job import ChunksResult, Job, LimitsResult, Message, Plan, SteadyResult
 from gigaedge_runtime.bench_report import assemble
@@ -97,7 +97,7 @@ def _run_loops(found: _Found, progress: Progress) -> None:
 
     plan, first = found.plan, found.plan.samplers[0]
     usual = median(found.chunks[0].rows[0].chunk)
-    for arms in (1, 2):
+    for arms in PATH_ARMS:
         progress(f"{plan.bundle.name}: the whole loop, {arms} simulated {'arm' if arms == 1 else 'arms'}")
         try:
             path = measure_path(

@@ -80,7 +80,15 @@ def test_the_loop_is_judged_with_one_arm_and_with_two() -> None:
     assert all(verdict.passed for verdict in judge(measured, [Budget("send", 2.5), Budget("host", 2.5)]))
 
 
-def test_a_loop_that_no_chunk_came_in_time_for_does_not_pass() -> None:
-    (verdict,) = judge(report(path=()), [Budget("host", 6.0)])
-    assert not verdict.passed
-    assert verdict.text == "it was not measured: no chunk came in time for the loop"
+@pytest.mark.parametrize("measured", [(), (1,)])
+def test_a_loop_that_no_chunk_came_in_time_for_does_not_pass(measured: tuple[int, ...]) -> None:
+    verdicts = judge(report(path=tuple(loop(arms, 90.0) for arms in measured)), [Budget("host", 6.0)])
+    missing = verdicts[len(measured) :]
+    assert [verdict.name for verdict in missing] == [
+        f"budget host, {arms}" for arms in ("1 arm", "2 arms")[len(measured) :]
+    ]
+    assert not any(verdict.passed for verdict in missing)
+    assert {verdict.text for verdict in missing} == {
+        "it was not measured: no chunk came in time for the loop"
+    }
+    assert all(verdict.passed for verdict in verdicts[: len(measured)])
