@@ -256,7 +256,7 @@ def test_the_demo(tmp_path: Path) -> None:
     for words in (
         "verified against PyTorch",
         "chunks",
-        "control period",
+        "From exposure to CAN, ms",
         "commanded travel",
         "limits hit",
         "bundle: ",
