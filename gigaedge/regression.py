@@ -5,12 +5,13 @@ process share its addresses and its luck, so that the spread between processes, 
 sure a difference is.
 
 A machine that does something else meanwhile makes everything slower. A fixed piece of work, the yardstick, was timed
-before every chunk: times are counted in units of it, which takes away what slows both alike. What slows a chunk more
-than the yardstick, or less, is not taken away; it may be the larger, the more two measurements differ in how busy the
-machine was, as the yardstick's time tells. So that difference, times `UNLIKE`, is added to the standard error: two
-measurements at the same load are compared sharply, those at different loads with the doubt that is due. The rest is
-B. L. Welch's test (The generalization of Student's problem when several different population variances are involved,
-Biometrika 34, 1947).
+before every chunk, and what it says is taken away: an analysis of covariance in logarithms. How much of what slows the
+yardstick slows chunks too depends on the policy (products of a large one suffer as the yardstick does, the many small
+calls of a small one less), so the processes themselves say it, as far as their yardsticks differ by more than chance;
+otherwise it is one, give or take `UNLIKE`. The doubt that is left counts the
+more, the more the two measurements differ in how busy the machine was: at the same load they are compared sharply. The
+rest is B. L. Welch's test (The generalization of Student's problem when several different population variances are
+involved, Biometrika 34, 1947).
 
 Two currencies are compared so: time by the clock, which is what counts, and processor time, which is less disturbed and
 says nothing of a GPU. Each test may be wrong in half of `ALPHA`.
@@ -30,9 +31,12 @@ ALPHA: Final = 0.01
 """How often a bundle that takes just what the tolerance permits may be called slower."""
 POWER: Final = 0.9
 """How often a slowdown is seen that a measurement is said to be able to see."""
-UNLIKE: Final = 0.15
-"""Standard deviation of what a load does to chunks beyond what it does to the yardstick, as a fraction of the latter,
-both in logarithms. From a load of two to one of eight it was 0.2 for the demo's policy (AMD EPYC, 2 cores)."""
+UNLIKE: Final = 0.3
+"""Standard deviation of the share of the yardstick's slowness, in logarithms, that chunks have, before anything is
+known. From a load of two to one of eight the demo's policy departed by 0.2 from one for one (AMD EPYC, 2 cores)."""
+LUCK: Final = 0.04
+"""By so much the logarithms of processes' yardsticks may differ by chance alone; that says nothing about chunks. On a
+quiet machine their standard deviation was 0.02."""
 MIN_PROCESSES: Final = 3
 """With two, t quantiles are so large that nothing is ever seen."""
 _TERMS: Final = 30
@@ -41,6 +45,8 @@ _TERMS: Final = 30
 Samples = Sequence[Sequence[float]]
 """One sequence of times per process."""
 Array = NDArray[np.float64]
+Groups = tuple[Array, Array]
+"""One value per process, of two measurements."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +100,25 @@ class Comparison:
 
     @property
     def slower(self) -> bool:
-        """Beyond doubt by more than the tolerance, in one currency, and the other does not contradict."""
+        """Beyond doubt by more than the tolerance in one currency, raw times too; the other does not contradict."""
         limit = 1 + self.tolerance
-        by_clock = self.clock.low > limit and self.clock.raw > limit
-        return by_clock or (self.work is not None and self.work.low > limit and self.clock.estimate > 1)
+        return (self.clock.low > limit and self.clock.raw > limit) or (
+            self.work is not None
+            and self.work.low > limit
+            and self.work.raw > limit
+            and self.clock.estimate > 1
+        )
 
     @property
     def faster(self) -> bool:
         """As `slower`, the other way round."""
         limit = 1 / (1 + self.tolerance)
-        by_clock = self.clock.high < limit and self.clock.raw < limit
-        return by_clock or (self.work is not None and self.work.high < limit and self.clock.estimate < 1)
+        return (self.clock.high < limit and self.clock.raw < limit) or (
+            self.work is not None
+            and self.work.high < limit
+            and self.work.raw < limit
+            and self.clock.estimate < 1
+        )
 
     @property
     def visible(self) -> float:
@@ -123,19 +137,20 @@ class Comparison:
 
 def compare(now: Measured, before: Measured, tolerance: float) -> Comparison:
     """Compare two measurements of the same thing; `tolerance` is a fraction."""
-    busy = _medians(now.clock.yardstick), _medians(before.clock.yardstick)
     work = None
     if now.work is not None and before.work is not None:
-        work = _ratio(now.work, before.work, busy, tolerance)
-    return Comparison(_ratio(now.clock, before.clock, busy, tolerance), work, tolerance)
+        work = _ratio(now.work, before.work, tolerance)
+    return Comparison(_ratio(now.clock, before.clock, tolerance), work, tolerance)
 
 
-def _ratio(now: Timed, before: Timed, busy: tuple[Array, Array], tolerance: float) -> Ratio:
+def _ratio(now: Timed, before: Timed, tolerance: float) -> Ratio:
     chunks = _medians(now.chunk), _medians(before.chunk)
-    times = chunks[0] - _medians(now.yardstick), chunks[1] - _medians(before.yardstick)
+    busy = _medians(now.yardstick), _medians(before.yardstick)
+    share, doubt = _share(chunks, busy)
+    times = [chunk - share * yardstick for chunk, yardstick in zip(chunks, busy, strict=True)]
     difference = float(times[0].mean() - times[1].mean())
     parts = [float(group.var(ddof=1)) / group.size for group in times]
-    unlike = UNLIKE * float(busy[0].mean() - busy[1].mean())
+    unlike = doubt * float(busy[0].mean() - busy[1].mean())
     error = math.sqrt(sum(parts) + unlike**2)
     freedom = _welch_satterthwaite(parts, [group.size for group in times])
     reach = student_quantile(1 - ALPHA / 2, freedom) * error
@@ -149,11 +164,31 @@ def _ratio(now: Timed, before: Timed, busy: tuple[Array, Array], tolerance: floa
     )
 
 
+def _share(chunks: Groups, busy: Groups) -> tuple[float, float]:
+    """How much of what slows the yardstick slows chunks, and that figure's standard deviation.
+
+    A regression within the two groups, with one and `UNLIKE` as what is known before.
+    """
+    x, y = (np.concatenate([group - group.mean() for group in groups]) for groups in (busy, chunks))
+    freedom = x.size - 2
+    spread, common = float(x @ x), float(x @ y)
+    beyond_luck = spread - freedom * LUCK**2
+    if beyond_luck <= 0:
+        return 1.0, UNLIKE
+    residual = max(float(y @ y) - common**2 / spread, 0.0) / (freedom - 1)
+    told = (
+        beyond_luck * UNLIKE**2
+    )  # against `residual`: what the processes know against what was known before
+    weight = told / (told + residual)
+    return 1 + weight * (common / spread - 1), UNLIKE * math.sqrt(1 - weight)
+
+
 def _welch_satterthwaite(parts: Sequence[float], sizes: Sequence[int]) -> float:
-    """Degrees of freedom of a sum of squared standard errors; of groups without any spread, all."""
+    """Degrees of freedom of a sum of squared standard errors, less the one of `_share`; without any spread, all."""
     if not sum(parts):
         return float(sum(sizes) - len(sizes))
-    return sum(parts) ** 2 / sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
+    terms = (part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
+    return max(sum(parts) ** 2 / sum(terms) - 1, 1.0)
 
 
 def _medians(samples: Samples) -> Array:

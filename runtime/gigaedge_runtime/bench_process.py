@@ -101,7 +101,7 @@ def time_chunks(job: Job, device: RecordingDevice, answer: Answer) -> Message:
             policy.chunk(observation)
             answer.advance(1)
     peak, gpu_after = resident("VmHWM"), gpu_used() if gpu_before is not None else None
-    yardstick = Yardstick()
+    yardstick = Yardstick(device.workers)
     timed = {sampler: _Timed() for sampler in job.samplers}
     for _ in range(job.repeats):
         for sampler, times in timed.items():

@@ -74,6 +74,22 @@ def test_a_machine_that_became_quicker_makes_no_regression_by_itself() -> None:
     assert not any(each.slower for each in study(25, machine=0.7, harder=1 / 0.7))
 
 
+@pytest.mark.parametrize("follows", [0.0, 0.3, 1.0])
+def test_a_machine_that_slows_some_processes_is_taken_out_as_far_as_chunks_follow_it(follows: float) -> None:
+    """As beside a neighbour that comes and goes: in some processes the yardstick takes 1.7 times as long."""
+
+    def restless(seed: int, bundle: float) -> Measured:
+        still = timed(seed, 20 * bundle)
+        slow = 1.7 ** np.random.default_rng(seed).integers(0, 2, len(still.chunk))
+        chunk = tuple(tuple(t * s**follows for t in ts) for ts, s in zip(still.chunk, slow, strict=True))
+        yardstick = tuple(tuple(t * s for t in ts) for ts, s in zip(still.yardstick, slow, strict=True))
+        return Measured(Timed(chunk, yardstick))
+
+    pairs = [(restless(run, 1.0), restless(run + 500, 1.0), restless(run, 1.25)) for run in range(40)]
+    assert not any(compare(now, before, 0.05).slower for now, before, _ in pairs)
+    assert np.mean([compare(slower, before, 0.05).slower for _, before, slower in pairs]) > 0.8
+
+
 def test_processor_time_finds_what_the_clock_is_too_restless_for() -> None:
     def restless(seed: int, bundle: float) -> Measured:
         return Measured(timed(seed, 20 * bundle, spread=0.15), timed(seed + 20_000, 20 * bundle, 50, 0.015))
