@@ -271,7 +271,8 @@ def fold(name: str, tensor: Tensor) -> Tensor:
 def unfold(name: str, tensor: Tensor, config: TransformerConfig) -> Tensor:
     """The inverse of `fold`: every embodiment is stored with the same values."""
     if name.startswith(EMBODIMENT_LAYERS):
-        return tensor.T.expand(config.num_embodiments, *reversed(tensor.shape))
+        stored = tensor.T if tensor.ndim == 2 else tensor
+        return stored.expand(config.num_embodiments, *stored.shape)
     if name == "patch_embedding.weight":
         return tensor.unflatten(1, (config.in_channels, *config.patch_size))
     return tensor

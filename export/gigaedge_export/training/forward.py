@@ -179,9 +179,7 @@ def _advance(
     prompt: Tensor,
     cache: KeyValue | None = None,
 ) -> tuple[list[Group], KeyValue]:
-    chosen = (
-        None if texts is None else [_of_prompt(texts[group.expert][layer], prompt) for group in groups]
-    )
+    chosen = None if texts is None else [_of_prompt(texts[group.expert][layer], prompt) for group in groups]
     result: tuple[list[Group], KeyValue] = block(groups, [one.layers[layer] for one in at], chosen, cache)
     return result
 

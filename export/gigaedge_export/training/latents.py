@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +19,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gigaedge.compose import Compositor
 from gigaedge.files import atomic_file, sha256
 from gigaedge.lerobot import Dataset, Episode
-from gigaedge.robot import CAMERA_ROLES, CameraRole
+from gigaedge.robot import CAMERA_ROLES
 from gigaedge_export.checkpoint import load_vae
 from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.shards import weight_files
 from gigaedge_export.video_vae import load_video_vae, pixels
 
-Compose = Callable[[Mapping[CameraRole, NDArray[np.uint8]]], NDArray[np.uint8]]
-"""Pictures of the three cameras -> composite (H, W, 3), as at deployment."""
 TOGETHER = 8
 """Pictures encoded at a time."""
 
@@ -39,7 +38,8 @@ class Encoding:
 
     dataset: Path
     vae: Path
-    compositor: Callable[[], Compose]
+    view: tuple[int, int]
+    """Width and height of the composite, px."""
     stride: int
     clip_stride: int
     offsets: tuple[int, ...]
@@ -53,7 +53,7 @@ class Encoding:
     def name(self) -> str:
         """Tells encodings apart that must not be mixed up."""
         files = [self.dataset / "meta" / "info.json", self.vae / "config.json", *weight_files(self.vae)]
-        facts = [str(self.dataset.resolve()), self.stride, self.clip_stride, self.offsets]
+        facts = [str(self.dataset.resolve()), self.view, self.stride, self.clip_stride, self.offsets]
         return hashlib.sha256(repr((facts, [sha256(path) for path in files])).encode()).hexdigest()[:12]
 
 
@@ -70,11 +70,11 @@ class EncodedEpisode:
 
     def open_latents(self) -> NDArray[np.float16]:
         """(n, C, h, w), memory-mapped."""
-        return np.load(self.latents, mmap_mode="r")  # type: ignore[no-any-return]
+        return np.load(self.latents, mmap_mode="r")
 
     def open_futures(self) -> NDArray[np.float16]:
         """(m, C, h, w), memory-mapped."""
-        return np.load(self.futures, mmap_mode="r")  # type: ignore[no-any-return]
+        return np.load(self.futures, mmap_mode="r")
 
 
 def encode_dataset(
@@ -144,7 +144,7 @@ class _Worker:
     encoding: Encoding
     folder: Path
     encoder: LatentEncoder
-    compose: Compose
+    compositor: Compositor
     dataset: Dataset
 
 
@@ -157,7 +157,7 @@ def _prepare(encoding: Encoding, folder: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     encoder = LatentEncoder(encoding.vae, futures=bool(encoding.offsets))
     _worker = _Worker(
-        encoding, folder, encoder, encoding.compositor(), Dataset(encoding.dataset, cameras=True)
+        encoding, folder, encoder, Compositor(encoding.view), Dataset(encoding.dataset, cameras=True)
     )
 
 
@@ -171,7 +171,7 @@ def _encode_one(index: int) -> None:
     composites = {}
     for frame in np.union1d(pictures, clips):
         images = {role: episode.frame(role, int(frame)) for role in CAMERA_ROLES}
-        composites[int(frame)] = worker.compose(images).copy()
+        composites[int(frame)] = worker.compositor.compose(images).copy()
     shown = np.stack([composites[int(frame)] for frame in pictures])
     parts = [
         worker.encoder.pictures(shown[first : first + TOGETHER]) for first in range(0, len(shown), TOGETHER)

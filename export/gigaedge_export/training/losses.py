@@ -65,9 +65,7 @@ def losses(
     if found.video is None or imagined is None:
         return Losses(ACTION_WEIGHT * action, action.detach(), torch.zeros(()))
     seen = (found.video - imagined).square().mean()
-    return Losses(
-        ACTION_WEIGHT * action + settings.video_weight * seen, action.detach(), seen.detach()
-    )
+    return Losses(ACTION_WEIGHT * action + settings.video_weight * seen, action.detach(), seen.detach())
 
 
 def _noised(

@@ -45,7 +45,7 @@ class Scaling:
         """The inverse of `actions`."""
         low, span = _bounds(self.stats.action_q01, self.stats.action_q99)
         moved = (actions[..., :ROBOT_DIM] + 1) / 2 * span + low
-        return moved + np.where(_DELTA, states, np.float32(0))[..., np.newaxis, :]
+        return np.asarray(moved + np.where(_DELTA, states, np.float32(0))[..., np.newaxis, :], np.float32)
 
     def _padded(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         padding = np.zeros((*values.shape[:-1], self.channels - ROBOT_DIM), np.float32)
@@ -156,7 +156,9 @@ class _Pool:
         return [(int(self._episode[at]), int(self._row[at])) for at in chosen]
 
 
-def _bounds(q01: tuple[float, ...], q99: tuple[float, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _bounds(
+    q01: tuple[float, ...], q99: tuple[float, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     low = np.array(q01, np.float32)
     return low, np.maximum(np.array(q99, np.float32) - low, np.float32(RANGE_FLOOR))
 
