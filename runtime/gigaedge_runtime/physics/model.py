@@ -18,7 +18,7 @@ from gigaedge_runtime.physics.scene import Scene
 TIMESTEP: Final = 1 / 480
 """s; 16 steps between two actions of 30 Hz."""
 
-LARGEST_PICTURE: Final = (1280, 960)
+LARGEST_PICTURE: Final = (640, 480)
 """px; what MuJoCo's own picture buffer has room for."""
 
 _TABLE: Final = (-0.35, 0.95, 0.75)

@@ -16,15 +16,13 @@ from gigaedge.kinematics import FINGERTIP
 from gigaedge.robot import ARM_DIM, CAMERA_ROLES, ROBOT_DIM, SIDES, CameraRole, Side, arm_slice
 from gigaedge_runtime.physics import engine
 from gigaedge_runtime.physics.model import LARGEST_PICTURE, TIMESTEP, to_mjcf
+from gigaedge_runtime.physics.painter import Image, Painter
 from gigaedge_runtime.physics.scene import Scene
 
 Array = NDArray[np.float64]
-Image = NDArray[np.uint8]
 
 PICTURE: Final = (320, 240)
 """Width and height of a picture, px, when nothing else is asked for: what the policy is trained on."""
-SUPERSAMPLE: Final = 2
-"""Drawn pixels per delivered one, along each axis; their mean is delivered."""
 
 _WHOLE: Final = 1e-6
 """How far a time may be from a whole number of steps, steps."""
@@ -42,17 +40,15 @@ class PhysicalWorld:
 
         Raises ValueError: a picture that is too large; InputError, DeviceError: no usable MuJoCo.
         """
-        if any(
-            not 0 < size * SUPERSAMPLE <= most for size, most in zip(picture, LARGEST_PICTURE, strict=True)
-        ):
-            largest = "x".join(str(most // SUPERSAMPLE) for most in LARGEST_PICTURE)
+        if any(not 0 < size <= most for size, most in zip(picture, LARGEST_PICTURE, strict=True)):
+            largest = f"{LARGEST_PICTURE[0]}x{LARGEST_PICTURE[1]}"
             raise ValueError(f"picture: expected at most {largest} px, got {picture[0]}x{picture[1]}")
         self.scene = scene
         self.picture_size = picture
         self._mujoco = engine.load()
         self._model = self._mujoco.MjModel.from_xml_string(to_mjcf(scene))
         self._data = self._mujoco.MjData(self._model)
-        self._renderer: Any = None
+        self._painter: Painter | None = None
         self._places = np.array([self._joint_places(side) for side in SIDES])
         """Where joint angles and the two fingers are in MuJoCo's positions, shape (2, 8)."""
         self._steps = 0
@@ -69,7 +65,7 @@ class PhysicalWorld:
             self._data.qpos[places] = [*values[:-1], values[-1] / 2, values[-1] / 2]
         self._data.ctrl[:] = start
         self._steps = 0
-        self._mujoco.mj_forward(self._model, self._data)
+        self._derive()
 
     def command(self, targets: NDArray[Any]) -> None:
         """Set what the servos go to, shape (14,), rad and m; held until the next command.
@@ -87,8 +83,7 @@ class PhysicalWorld:
             raise ValueError(f"seconds: expected a whole number of 1/{1 / TIMESTEP:.0f} s, got {seconds}")
         self._mujoco.mj_step(self._model, self._data, steps)
         self._steps += steps
-        # What follows from positions (poses, contacts) belongs to the new ones.
-        self._mujoco.mj_forward(self._model, self._data)
+        self._derive()
 
     @property
     def time(self) -> float:
@@ -147,17 +142,15 @@ class PhysicalWorld:
         """What a camera sees now, RGB, shape (height, width, 3). Raises DeviceError: pictures cannot be drawn here."""
         if role not in CAMERA_ROLES:
             raise ValueError(f"role: expected one of {', '.join(CAMERA_ROLES)}, got {role!r}")
-        if self._renderer is None:
-            width, height = self.picture_size
-            self._renderer = engine.open_renderer(self._model, width * SUPERSAMPLE, height * SUPERSAMPLE)
-        self._renderer.update_scene(self._data, camera=role)
-        return _halved(self._renderer.render())
+        if self._painter is None:
+            self._painter = Painter(self._model, *self.picture_size)
+        return self._painter.picture(self._data, role)
 
     def close(self) -> None:
         """Free what pictures are drawn with; the next picture opens it again."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._painter is not None:
+            self._painter.close()
+            self._painter = None
 
     def __enter__(self) -> PhysicalWorld:
         return self
@@ -166,6 +159,14 @@ class PhysicalWorld:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _derive(self) -> None:
+        """Poses, contacts and speeds of these positions and velocities.
+
+        Nothing that the next step starts from: how time is cut into calls of `advance` changes no bit of it.
+        """
+        self._mujoco.mj_fwdPosition(self._model, self._data)
+        self._mujoco.mj_fwdVelocity(self._model, self._data)
 
     def _joint_places(self, side: Side) -> list[int]:
         names = [
@@ -190,10 +191,3 @@ class PhysicalWorld:
         for body in range(1, self._model.nbody):
             chosen[body] |= chosen[self._model.body_parentid[body]]
         return chosen
-
-
-def _halved(drawn: Image) -> Image:
-    """The mean of every 2 x 2 pixels, rounded."""
-    wide = drawn.astype(np.uint16)
-    total = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
-    return ((total + 2) >> 2).astype(np.uint8)
