@@ -106,7 +106,8 @@ def fit(
             norm = float(torch.linalg.vector_norm(team.gradients[0]))
             if not math.isfinite(norm + outcome.action + outcome.video):
                 raise GigaedgeError(
-                    f"step {step}: the loss is not finite; lower --rate and begin again, the last good state is in {folder}"
+                    f"step {step}: the loss is not finite; begin again with a lower --rate, "
+                    f"or take the last good state in {folder} with --resume"
                 )
             team.gradients[0] *= min(1.0, settings.clip / max(norm, 1e-12))
             rate = learning_rate(step, share, settings.rate, settings.warmup)

@@ -1,7 +1,7 @@
 """Latents of a dataset's pictures, encoded once and memory-mapped: training reads them many times.
 
     FOLDER/episode_000000.latents.npy   (n, C, h, w) fp16: every `stride`-th frame, as deployment encodes a picture
-    FOLDER/episode_000000.futures.npy   (m, C, h, w) fp16: what follows every `clip_stride`-th frame, as one latent frame
+    FOLDER/episode_000000.futures.npy   (m, C, h, w) fp16: what follows every `clip_stride`-th, as one latent frame
 
 One episode after the other, each file whole or absent: an encoding that was interrupted goes on where it was.
 """

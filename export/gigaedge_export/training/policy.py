@@ -159,7 +159,8 @@ def _prompts(
     widths = {value.shape[1] for value in found.values()}
     if len(widths) > 1:
         raise CheckpointError(
-            f"{episodes[0].dataset.root}: embeddings of different widths, {sorted(widths)}; make all of them with one encoder"
+            f"{episodes[0].dataset.root}: embeddings of different widths, {sorted(widths)}; "
+            "make all of them with one encoder"
         )
     return found, chosen
 

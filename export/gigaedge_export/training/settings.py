@@ -86,7 +86,8 @@ class PolicyTraining:
             raise InputError(f"chunk {self.chunk} is no multiple of {FUTURES}, the pictures of its future")
         if self.batch % self.jobs or self.futures % self.jobs:
             raise InputError(
-                f"{self.jobs} processes cannot share {self.batch} pictures, {self.futures} of them with a future, evenly"
+                f"{self.jobs} processes cannot evenly share {self.batch} pictures, {self.futures} of them with a "
+                "future; choose another --batch or --jobs"
             )
 
     @property
