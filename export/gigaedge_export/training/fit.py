@@ -121,7 +121,7 @@ def fit(
             if step % LOG_EVERY == 0:
                 log.add(_record(step, seconds(), recent, rate, norm))
                 recent.clear()
-            if step % settings.evaluate_every == 0:
+            if step % settings.evaluate_every == 0 and done() < 1:
                 found = evaluate(averaged)
                 log.add(_evaluation(step, seconds(), found))
                 watcher.evaluated(step, found)

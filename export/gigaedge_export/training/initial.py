@@ -35,6 +35,12 @@ def new_transformer(
                 for layer in (module.in_proj, module.mid_proj):
                     _draw(layer, math.sqrt(2), random)  # GELU halves the variance
         for name, parameter in model.named_parameters():
+            import os
+            qk, v = map(float, os.environ.get("PB", "0,0").split(","))
+            if "attn1.to_q.bias" in name or "attn1.to_k.bias" in name:
+                parameter.normal_(0, qk, generator=random)
+            if "attn1.to_v.bias" in name:
+                parameter.normal_(0, v, generator=random)
             if "time_proj" in name or name.startswith(("proj_out", "action_decoder.out_proj")):
                 parameter.zero_()
             elif name.startswith("blocks") and name.endswith("scale_shift_table"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,15 @@ def load_state(folder: Path, settings: PolicyTraining) -> RunState:
         content = torch.load(path, weights_only=True)
         saved = json.loads(content.pop("settings"))
         state = RunState(**content)
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        pickle.UnpicklingError,
+    ) as error:
         raise InputError(f"{path}: damaged ({type(error).__name__}); begin again without --resume") from error
     wanted = json.loads(json.dumps(asdict(settings)))
     for name, value in wanted.items():
