@@ -61,7 +61,7 @@ class StopAt:
 
 def picture_clips() -> np.ndarray:
     """Two clips of a bright square on a slope of grey, which moves from frame to frame."""
-    rows, columns = np.mgrid[0:96, 0:96]
+    rows = np.mgrid[0:96, 0:96][0]
     clips = np.empty((2, 5, 96, 96, 3), np.uint8)
     clips[...] = (60 + rows)[..., None]
     for clip in range(2):
