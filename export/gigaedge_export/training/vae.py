@@ -25,24 +25,13 @@ from gigaedge_export.video_vae import CONFIG
 __all__ = ["Batch", "VaeSizes", "VaeTraining", "encode_clips", "main", "train_vae"]
 
 
-def train_vae(
-    dataset: Path,
-    out: Path,
-    options: VaeTraining,
-    progress: Progress = QUIET,
-    *,
-    resume: bool = False,
-    replace: bool = False,
-) -> None:
-    """Write a trained VAE to `out`; `resume` goes on where a stopped run saved its state.
-
-    Raises InputError: `out` exists, a stopped run is in the way, or there is none to resume; DatasetError.
-    """
-    require_free(out, replace=replace)
+def train_vae(dataset: Path, out: Path, options: VaeTraining, progress: Progress = QUIET) -> None:
+    """Write a trained VAE to `out`. Raises InputError: `out` exists, or a stopped run is in the way; DatasetError."""
+    require_free(out, replace=False)
     work = out.with_name(f"{out.name}.training")
-    run = Run(dataset, work, options, progress, resume=resume)
+    run = Run(dataset, work, options, progress)
     run.train()
-    with atomic_directory(out, mark=CONFIG, replace=replace) as folder:
+    with atomic_directory(out, mark=CONFIG) as folder:
         run.finish(folder)
     shutil.rmtree(work)
 
@@ -58,9 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=VaeTraining.seed)
     parser.add_argument("--resume", action="store_true", help="go on with a training that was stopped")
     given = parser.parse_args(arguments)
-    options = VaeTraining(minutes=given.minutes, steps=given.steps, clips=given.clips, seed=given.seed)
+    options = VaeTraining(
+        minutes=given.minutes, steps=given.steps, clips=given.clips, seed=given.seed, resume=given.resume
+    )
     try:
-        train_vae(given.dataset, given.out, options, _Lines(), resume=given.resume)
+        train_vae(given.dataset, given.out, options, _Lines())
     except GigaedgeError as error:
         print(error, file=sys.stderr)
         return error.exit_code

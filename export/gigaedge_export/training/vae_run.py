@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
@@ -84,6 +84,8 @@ class VaeTraining:
     clips: int = 400
     """Of five composites each; 1.8 MB of disk per clip."""
     learning_rate: float = 2e-3
+    resume: bool = False
+    """Go on with a training that was stopped, where one was."""
     sizes: VaeSizes = field(default_factory=VaeSizes)
     batch: Batch = field(default_factory=Batch)
 
@@ -91,18 +93,10 @@ class VaeTraining:
 class Run:
     """One training. `work` holds the clips, the losses and the saved state."""
 
-    def __init__(
-        self,
-        dataset: Path,
-        work: Path,
-        options: VaeTraining,
-        progress: Progress = QUIET,
-        *,
-        resume: bool = False,
-    ) -> None:
+    def __init__(self, dataset: Path, work: Path, options: VaeTraining, progress: Progress = QUIET) -> None:
         """Prepare a run, or open a stopped one. Raises InputError, DatasetError."""
         self.work, self.options, self.progress = work, options, progress
-        self.origin = {"dataset": dataset.name, "options": asdict(options)}
+        self.origin = {"dataset": dataset.resolve().name, "options": asdict(replace(options, resume=False))}
         self.step = 0
         """Steps done."""
         self.total = options.steps
@@ -110,16 +104,15 @@ class Run:
         self.seconds = 0.0
         """Wall time so far, over all sittings."""
         state = work / STATE
-        if resume and not state.is_file():
-            raise InputError(f"{work}: no stopped training to resume; leave out --resume")
-        if not resume and state.exists():
+        stopped = state.exists()
+        if stopped and not options.resume:
             raise InputError(f"{work}: a training was stopped here; pass --resume, or remove the folder")
         if options.steps is not None and options.steps < WARM_UP:
             raise InputError(f"{options.steps} steps of training; it takes {WARM_UP} to warm up")
         torch.manual_seed(options.seed)
         self.vae = VideoVae(options.sizes.config())
         self.optimiser = torch.optim.AdamW(self.vae.parameters(), betas=(0.9, 0.95), weight_decay=1e-2)
-        if resume:
+        if stopped:
             self._restore(torch.load(state, weights_only=True))
         else:
             began = time.monotonic()
