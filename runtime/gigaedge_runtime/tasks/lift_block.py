@@ -8,9 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.robot import SIDES
 from gigaedge_runtime.physics.scene import Object, Scene
-from gigaedge_runtime.tasks.carrying import held, pick
+from gigaedge_runtime.tasks.carrying import holder, pick
 from gigaedge_runtime.tasks.grasping import side_of
 from gigaedge_runtime.tasks.moves import Hands, OutOfReach
 from gigaedge_runtime.tasks.task import View
@@ -30,6 +29,8 @@ _Y: Final = (0.08, 0.32)
 _YAW: Final = np.radians(20)
 _RISE: Final = 0.10
 """m that the expert lifts it."""
+_HOLD: Final = 0.3
+"""s that it is held there."""
 _ATTEMPTS: Final = 3
 
 
@@ -51,21 +52,30 @@ class LiftBlock:
 
     def succeeded(self, world: View) -> bool:
         """The block is off the table, between the fingers of one hand."""
-        risen = world.pose("block")[2, 3] - SIZE[2] / 2
-        return bool(risen > LIFTED) and any(held(world, side, "block") for side in SIDES)
+        return self._risen(world) > LIFTED and holder(world, "block") is not None
 
     def expert(self, world: View, random: np.random.Generator) -> Iterator[Array]:
         """Take the block from above with the arm of its side, lift it, and try again if it slipped."""
         hands = Hands(world)
         try:
             for _ in range(_ATTEMPTS):
-                side = side_of(world.pose("block"))
-                yield from pick(hands, world, side, _block((0.0, 0.0)), rise=_RISE)
+                side = holder(world, "block")
+                if side is None:
+                    side = side_of(world.pose("block"))
+                    yield from pick(hands, world, side, _block((0.0, 0.0)))
+                else:
+                    hands.keep_closed(side)
+                rise = _RISE - self._risen(world)
+                if rise > 0:
+                    yield from hands.line(side, np.array((0.0, 0.0, rise)))
                 if self.succeeded(world):
-                    break
-            yield from hands.wait(0.3)
+                    yield from hands.wait(_HOLD)
+                    return
         except OutOfReach:
             return
+
+    def _risen(self, world: View) -> float:
+        return float(world.pose("block")[2, 3]) - SIZE[2] / 2
 
 
 def _block(place: tuple[float, float], yaw: float = 0.0) -> Object:

@@ -93,7 +93,9 @@ class Hands:
         hand[1, 3] += BASE_Y[side]
         return hand
 
-    def reach(self, side: Side, point: Array, heading: float, tilts: tuple[float, ...] = TILTS) -> tuple[Array, float]:
+    def reach(
+        self, side: Side, point: Array, heading: float, tilts: tuple[float, ...] = TILTS
+    ) -> tuple[Array, float]:
         """Joints, rad, (6,), with the fingertips at `point`, and the tilt that goes with them. Raises OutOfReach."""
         for tilt in tilts:
             joints = self._solve(side, hand_pose(point, heading, tilt), self.joints(side))
@@ -140,6 +142,10 @@ class Hands:
         end = np.append(begin[:JOINTS], opening)
         for part in minimum_jerk(_GRIP_TIME):
             yield self._set(side, begin + part * (end - begin))
+
+    def keep_closed(self, side: Side) -> None:
+        """Go on pressing: the opening that was measured is where the fingers were stopped, not what they were told."""
+        self.targets[arm_slice(side)][JOINTS] = CLOSED
 
     def wait(self, seconds: float) -> Iterator[Array]:
         """Stay."""
