@@ -1,4 +1,4 @@
-"""Tasks in the physical cell, named after the paper's real ones where one pair of arms can play them with primitives."""
+"""Tasks in the physical cell: scenes, experts and judges, named after the paper's real tasks."""
 
 from __future__ import annotations
 

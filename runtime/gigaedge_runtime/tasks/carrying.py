@@ -33,7 +33,7 @@ def holder(world: View, name: str) -> Side | None:
 
 
 def retreat(hands: Hands, side: Side) -> Iterator[Array]:
-    """Rise to where the hand knocks nothing over, the gripper open, so that it leaves alone what is between its fingers."""
+    """Rise to where the hand knocks nothing over, the gripper open, so that what is between the fingers stays."""
     low = _CLEAR - hands.tip(side)[2]
     if low > 0.01:
         yield from hands.grip(side, OPEN)
@@ -46,7 +46,7 @@ def pick(hands: Hands, world: View, side: Side, thing: Object) -> Iterator[Array
     found = grasp(thing, world.pose(thing.name), side)
     if found is None:
         raise OutOfReach
-    above = found.point + (0.0, 0.0, _ABOVE)
+    above = found.point + np.array((0.0, 0.0, _ABOVE))
     joints, _ = hands.reach(side, above, found.heading)
     yield from hands.swing(side, joints, OPEN)
     yield from hands.line(side, found.point - hands.tip(side))

@@ -41,7 +41,7 @@ class Misled:
 
     def pose(self, name: str) -> Array:
         """Shifted for the task's targets."""
-        place = self._world.pose(name).copy()
+        place = np.array(self._world.pose(name))
         if name in self._targets:
             place[:2, 3] += self._shift
         return place

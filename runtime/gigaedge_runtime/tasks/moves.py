@@ -80,7 +80,7 @@ class Hands:
 
     def joints(self, side: Side) -> Array:
         """One arm's, rad, (6,)."""
-        return self.targets[arm_slice(side)][:JOINTS]
+        return np.asarray(self.targets[arm_slice(side)][:JOINTS])
 
     def tip(self, side: Side) -> Array:
         """Where one arm's fingertips meet, m, (3,), in the cell."""
@@ -159,4 +159,4 @@ class Hands:
 
     def _set(self, side: Side, values: Array) -> Array:
         self.targets[arm_slice(side)] = values.reshape(ARM_DIM)
-        return self.targets.copy()
+        return np.array(self.targets)
