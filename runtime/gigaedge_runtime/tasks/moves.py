@@ -93,14 +93,16 @@ class Hands:
         hand[1, 3] += BASE_Y[side]
         return hand
 
-    def reach(
-        self, side: Side, point: Array, heading: float, tilts: tuple[float, ...] = TILTS
-    ) -> tuple[Array, float]:
-        """Joints, rad, (6,), with the fingertips at `point`, and the tilt that goes with them. Raises OutOfReach."""
+    def tilt(self, side: Side) -> float:
+        """How far one arm's fingers are from pointing straight down, rad."""
+        return float(np.arccos(np.clip(-self.flange(side)[2, 2], -1, 1)))
+
+    def reach(self, side: Side, point: Array, heading: float, tilts: tuple[float, ...] = TILTS) -> Array:
+        """Joints, rad, (6,), with the fingertips at `point`, leaning by the first tilt that goes. Raises OutOfReach."""
         for tilt in tilts:
             joints = self._solve(side, hand_pose(point, heading, tilt), self.joints(side))
             if joints is not None:
-                return joints, tilt
+                return joints
         raise OutOfReach
 
     def swing(self, side: Side, joints: Array, opening: float) -> Iterator[Array]:
