@@ -89,7 +89,9 @@ def train_command(
         Path | None,
         typer.Option(help="Folder for latents, log and state; default: OUT.training.", show_default=False),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted, where one was.")
+    ] = False,
     html: HtmlOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -134,6 +136,8 @@ def train_command(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=describe_machine(),
     )
+    if vae is not None and not (vae / "config.json").is_file():
+        raise InputError(f"{vae}: no VAE here (config.json is missing); leave out --vae to train one")
     with open_dataset(dataset, cameras=True) as opened, watching(quiet=json) as observer:
         trained = vae or train_vae(dataset, folder / "vae", vae_minutes, seed, resume, observer)
         fitted = train_policy(
@@ -155,6 +159,7 @@ def train_vae(
     from gigaedge_export.training.vae import train_vae as train
 
     if not (out / "config.json").is_file():
+        out.parent.mkdir(parents=True, exist_ok=True)
         train(dataset, out, VaeTraining(minutes=minutes, seed=seed, resume=resume), observer)
     return out
 

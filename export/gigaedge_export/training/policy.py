@@ -64,7 +64,8 @@ def train_policy(
     """
     work.mkdir(parents=True, exist_ok=True)
     with locked(work):
-        if (work / STATE).is_file() and not resume:
+        begun = (work / STATE).is_file()
+        if begun and not resume:
             raise InputError(f"{work} holds a run that was begun; pass --resume, or remove the folder")
         held_out = _held_out(dataset, settings)
         for episode in dataset.episodes:
@@ -97,7 +98,7 @@ def train_policy(
             load_config(vae / "config.json", VaeConfig).z_dim,
             dataset.fps,
         )
-        fitted = fit(lesson, demonstrations[-held_out:], work, observer, resume=resume)
+        fitted = fit(lesson, demonstrations[-held_out:], work, observer, resume=begun)
         about = {
             **asdict(origin),
             "dataset": str(dataset.root),
