@@ -45,7 +45,7 @@ def simulated_arms(site: Site, physics: RunningWorld | None = None) -> Iterator[
         if physics is not None:
             from gigaedge_runtime.physics.link import world_channel
 
-            physics.start(axes, world_channel(_channel("left")))
+            physics.start(axes, world_channel(sim_channel("left")))
             stack.callback(physics.stop)
         yield site.model_copy(update={"arms": tuple(arms)})
 
@@ -79,11 +79,12 @@ def _arm(arm: ArmConfig, physics: RunningWorld | None) -> SimulatedPiper:
     from gigaedge_runtime.devices.sim_piper import SimulatedPiper  # only where it is needed
 
     if physics is None:
-        return SimulatedPiper(_channel(arm.side), arm.home or SIM_HOME)
+        return SimulatedPiper(sim_channel(arm.side), arm.home or SIM_HOME)
     from gigaedge_runtime.physics.running import Motor
 
-    return SimulatedPiper(_channel(arm.side), physics.home(arm.side), motor=Motor)
+    return SimulatedPiper(sim_channel(arm.side), physics.home(arm.side), motor=Motor)
 
 
-def _channel(side: Side) -> str:
+def sim_channel(side: Side) -> str:
+    """The simulated bus of an arm that this process hosts."""
     return f"gigaedge-{os.getpid()}-{side}"

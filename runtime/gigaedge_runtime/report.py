@@ -322,7 +322,7 @@ class PhysicsReport:
     simulated: float
     """Time that passed in it, s."""
     lag: Spread
-    """How far it was behind the clock before each of its steps, s; 5 ms is none."""
+    """How far it was behind the clock before each of its steps of 5 ms, s."""
     skipped: float
     """Time that it left out because the computer was too slow, s."""
     done_after: float | None

@@ -35,7 +35,7 @@ class Snapshot:
     time: float
     """Simulated time, s."""
     lag: float
-    """How far simulated time was behind the clock, s."""
+    """How far simulated time was behind the clock before the last step, s."""
     done: float
     """Simulated time at which the task was done, s; NaN: it is not."""
     configuration: NDArray[np.float64]
@@ -125,8 +125,8 @@ class WorldLink:
         if len(answer) < _HEAD.size:
             self.close()
             return None
-        configuration = np.frombuffer(answer, np.float64, offset=_HEAD.size)
-        return Snapshot(*_HEAD.unpack_from(answer), configuration)
+        seen, time, lag, done = _HEAD.unpack_from(answer)
+        return Snapshot(seen, time, lag, done, np.frombuffer(answer, np.float64, offset=_HEAD.size))
 
     def close(self) -> None:
         """Hang up; the next question connects again."""

@@ -134,13 +134,14 @@ class RunningWorld:
         while not self._stopping.is_set():
             deadlines.wait()
             missing = monotonic() - begin - self._world.time
-            self._lags.append(missing)
+            lag = max(0.0, missing - PERIOD)
+            self._lags.append(lag)
             if missing > CATCH_UP:
                 self._skipped += missing - CATCH_UP
                 begin += missing - CATCH_UP
                 missing = CATCH_UP
             self._step(int(missing / TIMESTEP) * TIMESTEP)
-            self._remember(time.time(), missing)
+            self._remember(time.time(), lag)
 
     def _pause(self, seconds: float) -> None:
         self._stopping.wait(seconds)
