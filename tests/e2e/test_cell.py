@@ -29,13 +29,13 @@ def test_the_example_runs_and_is_filmed(exported: Callable[..., Path], tmp_path:
         .replace("max_skew: 0.15", "max_skew: 1.0")
     )
     film = tmp_path / "run.mp4"
-    report = answer("run", site, "--for", "3s", "--view", film)
+    report = answer("run", site, "--for", "2s", "--view", film)
     assert report["ended_by"] == "duration"
     assert report["chunks"] > 0
     physics = report["physics"]
     assert (physics["task"], physics["seed"]) == ("lift-block", 7)
     # Time passes in it from when its arms are there, before the run begins.
-    assert physics["simulated"] + physics["skipped"] > 3.0
+    assert physics["simulated"] + physics["skipped"] > 2.0
     assert sum(report["control"]["travel_measured"].values()) > 0.0
     assert {camera["role"] for camera in report["policy"]["cameras"]} == {
         "cam_high",
@@ -47,6 +47,6 @@ def test_the_example_runs_and_is_filmed(exported: Callable[..., Path], tmp_path:
         assert stream.codec_context.name == "h264"
         pictures = [shown.to_ndarray(format="rgb24") for shown in container.decode(video=0)]
     assert pictures[0].shape == (512, 960, 3)
-    assert len(pictures) > 30
+    assert len(pictures) > 20
     moved = np.abs(pictures[-1][:480].astype(int) - pictures[0][:480]).max(axis=-1)
     assert (moved > 60).mean() > 0.005
