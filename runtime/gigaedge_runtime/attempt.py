@@ -14,9 +14,10 @@ from gigaedge.lerobot import Motion
 from gigaedge.lerobot_stats import Summary, summarize
 from gigaedge.lerobot_video import VideoWriter
 from gigaedge.robot import CAMERA_ROLES, CameraRole
-from gigaedge_runtime.physics.world import PICTURE, Image, PhysicalWorld
+from gigaedge_runtime.physics.painter import Image
+from gigaedge_runtime.physics.world import PICTURE, PhysicalWorld
 from gigaedge_runtime.tasks.mistakes import begin_wrongly
-from gigaedge_runtime.tasks.task import RATE, Task
+from gigaedge_runtime.tasks.task import RATE, Array, Task
 
 _SAMPLED: Final = 5
 """Every so many frames, rows and columns of the pictures go into their statistics."""
@@ -43,12 +44,11 @@ def demonstrate(
         stopped: asked between two frames; once it is true, KeyboardInterrupt is raised.
     """
     random = np.random.default_rng((seed, 1))  # the scene draws from `seed`
-    states, actions = [], []
+    states: list[Array] = []
+    actions: list[Array] = []
     samples: dict[CameraRole, list[Image]] = {role: [] for role in CAMERA_ROLES}
     with PhysicalWorld(task.scene(seed)) as world, ExitStack() as stack:
         begin_wrongly(task, world, random)
-        if task.succeeded(world):
-            return None  # the wrong way was right by chance: nothing is left to show
         writers = {
             role: stack.enter_context(VideoWriter(path, RATE, *PICTURE)) for role, path in videos.items()
         }

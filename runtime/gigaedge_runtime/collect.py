@@ -13,18 +13,20 @@ import multiprocessing
 import shutil
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, fields
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gigaedge.errors import CheckFailedError, DatasetError, InputError, ProcessError
-from gigaedge.files import atomic_directory, atomic_file, locked, write_text
+from gigaedge.files import atomic_directory, locked, read_tensors, write_tensors, write_text
 from gigaedge.lerobot import Motion
 from gigaedge.lerobot_stats import Summary
 from gigaedge.lerobot_write import DatasetWriter, Recording
@@ -36,6 +38,8 @@ from gigaedge_runtime.tasks import FIRST_TRAINING_SEED, RATE, TASKS, Task
 
 MARK: Final = "meta/info.json"
 _PLAN: Final = "collection.json"
+_STATISTICS: Final = ("least", "greatest", "mean", "deviation", "quantiles")
+"""Of a `Summary`, beside its count."""
 _FAILED_IN_A_ROW: Final = 30
 """So many, and something is wrong with the world rather than with the attempts."""
 
@@ -100,31 +104,21 @@ def collect(
     with locked(stage):
         write_text(stage / _PLAN, json.dumps({"task": plan.task, "seed": plan.seed}))
         succeeded: list[int] = []
-        failed = 0
-        complete = False
-        try:
-            in_a_row = 0
-            for seed, good in _attempts(plan, stage, jobs):
-                if good:
-                    succeeded.append(seed)
-                    in_a_row = 0
-                    advance(1)
-                else:
-                    failed += 1
-                    in_a_row += 1
-                if in_a_row == _FAILED_IN_A_ROW:
+        failed: list[int] = []
+        with suppress(KeyboardInterrupt), closing(_attempts(plan, stage, jobs)) as attempts:
+            while len(succeeded) < plan.episodes:
+                seed, good = next(attempts)
+                (succeeded if good else failed).append(seed)
+                advance(int(good))
+                if seed - max(succeeded, default=plan.seed - 1) == _FAILED_IN_A_ROW:
                     raise CheckFailedError(
-                        f"{plan.task}: the expert failed {in_a_row} times in a row, at seeds up to {seed}"
+                        f"{plan.task}: the expert failed {_FAILED_IN_A_ROW} times in a row, at seeds up to {seed}"
                     )
-                if len(succeeded) == plan.episodes:
-                    complete = True
-                    break
-        except KeyboardInterrupt:
-            pass
         frames = _assemble(TASKS[plan.task], stage, succeeded, out) if succeeded else 0
+        complete = len(succeeded) == plan.episodes
         if complete:
             shutil.rmtree(stage)
-    return Collected(len(succeeded), failed, frames, complete)
+    return Collected(len(succeeded), len(failed), frames, complete)
 
 
 def _require_usable(plan: Collection, out: Path, stage: Path, resume: bool) -> None:
@@ -150,7 +144,7 @@ def _require_usable(plan: Collection, out: Path, stage: Path, resume: bool) -> N
         )
 
 
-def _attempts(plan: Collection, stage: Path, jobs: int) -> Iterator[tuple[int, bool]]:
+def _attempts(plan: Collection, stage: Path, jobs: int) -> Generator[tuple[int, bool], None, None]:
     """Seeds and whether their attempts succeeded, in the order of the seeds, without end."""
     seeds = itertools.count(plan.seed)
     if jobs == 1:
@@ -207,7 +201,7 @@ def _attempt(name: str, seed: int, stage: Path, stopped: Callable[[], bool]) -> 
     done = demonstrate(TASKS[name], seed, videos, stopped)
     if done is None:
         for path in videos.values():
-            path.unlink()
+            path.unlink(missing_ok=True)
         failure.touch()
         return False
     _write_result(_result(stage, seed), done)
@@ -215,7 +209,7 @@ def _attempt(name: str, seed: int, stage: Path, stopped: Callable[[], bool]) -> 
 
 
 def _result(stage: Path, seed: int) -> Path:
-    return stage / f"{seed}.npz"
+    return stage / f"{seed}.safetensors"
 
 
 def _videos(stage: Path, seed: int) -> dict[CameraRole, Path]:
@@ -223,23 +217,22 @@ def _videos(stage: Path, seed: int) -> dict[CameraRole, Path]:
 
 
 def _write_result(path: Path, done: Demonstration) -> None:
-    arrays = {"states": done.motion.states, "actions": done.motion.actions}
+    arrays: dict[str, NDArray[Any]] = {"states": done.motion.states, "actions": done.motion.actions}
     for role, summary in done.pictures.items():
-        arrays |= {
-            f"{role}/{field.name}": np.asarray(getattr(summary, field.name)) for field in fields(Summary)
-        }
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        arrays |= {f"{role}/{name}": getattr(summary, name) for name in _STATISTICS}
+        arrays[f"{role}/count"] = np.array([summary.count])
+    write_tensors(path, arrays)
 
 
 def _read_result(path: Path) -> Demonstration:
-    with np.load(path) as arrays:
-        motion = Motion(arrays["states"], arrays["actions"])
-        pictures = {}
-        for role in CAMERA_ROLES:
-            *values, count = (arrays[f"{role}/{field.name}"] for field in fields(Summary))
-            pictures[role] = Summary(*values, count=int(count))
-    return Demonstration(motion, pictures)
+    arrays = read_tensors(path)
+    pictures = {
+        role: Summary(
+            **{name: arrays[f"{role}/{name}"] for name in _STATISTICS}, count=int(arrays[f"{role}/count"][0])
+        )
+        for role in CAMERA_ROLES
+    }
+    return Demonstration(Motion(arrays["states"], arrays["actions"]), pictures)
 
 
 def _assemble(task: Task, stage: Path, seeds: list[int], out: Path) -> int:

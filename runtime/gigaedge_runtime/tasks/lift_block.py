@@ -12,7 +12,7 @@ from gigaedge_runtime.physics.scene import Object, Scene
 from gigaedge_runtime.tasks.carrying import holder, pick
 from gigaedge_runtime.tasks.grasping import side_of
 from gigaedge_runtime.tasks.moves import Hands, OutOfReach
-from gigaedge_runtime.tasks.task import View
+from gigaedge_runtime.tasks.task import View, thing
 from gigaedge_runtime.tasks.variation import distractors, surrounded
 
 Array = NDArray[np.float64]
@@ -47,7 +47,8 @@ class LiftBlock:
         random = np.random.default_rng(seed)
         side = float(random.choice((1.0, -1.0)))
         place = float(random.uniform(*_X)), side * float(random.uniform(*_Y))
-        block = _block(place, float(random.uniform(-_YAW, _YAW)))
+        yaw = float(random.uniform(-_YAW, _YAW))
+        block = Object("block", "box", SIZE, RED, (*place, SIZE[2] / 2), yaw, mass=0.05)
         return surrounded(random, (block, *distractors(random, [place])))
 
     def succeeded(self, world: View) -> bool:
@@ -62,7 +63,7 @@ class LiftBlock:
                 side = holder(world, "block")
                 if side is None:
                     side = side_of(world.pose("block"))
-                    yield from pick(hands, world, side, _block((0.0, 0.0)))
+                    yield from pick(hands, world, side, thing(world, "block"))
                 else:
                     hands.keep_closed(side)
                 rise = _RISE - self._risen(world)
@@ -76,7 +77,3 @@ class LiftBlock:
 
     def _risen(self, world: View) -> float:
         return float(world.pose("block")[2, 3]) - SIZE[2] / 2
-
-
-def _block(place: tuple[float, float], yaw: float = 0.0) -> Object:
-    return Object("block", "box", SIZE, RED, (*place, SIZE[2] / 2), yaw, mass=0.05)

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge_runtime.physics.scene import Scene
 from gigaedge_runtime.physics.world import PhysicalWorld
 from gigaedge_runtime.tasks.task import RATE, Task, View
 
@@ -35,13 +36,18 @@ class Misled:
         self._shift = shift
 
     @property
+    def scene(self) -> Scene:
+        """As it is."""
+        return self._world.scene
+
+    @property
     def state(self) -> Array:
         """As it is."""
         return self._world.state
 
     def pose(self, name: str) -> Array:
         """Shifted for the task's targets."""
-        place = self._world.pose(name).copy()
+        place = np.array(self._world.pose(name))
         if name in self._targets:
             place[:2, 3] += self._shift
         return place
@@ -52,7 +58,10 @@ class Misled:
 
 
 def begin_wrongly(task: Task, world: PhysicalWorld, random: np.random.Generator) -> None:
-    """Let a misled expert act for a while, in `PART` of the cases; do nothing in the others."""
+    """Let a misled expert act for a while, in `PART` of the cases; do nothing in the others.
+
+    Where that is right by chance there is nothing left to show, and the world is as it was.
+    """
     if random.random() >= PART:
         return
     shift = random.normal(0, DEVIATION, 2)
@@ -60,3 +69,5 @@ def begin_wrongly(task: Task, world: PhysicalWorld, random: np.random.Generator)
     for _, targets in zip(range(ticks), task.expert(Misled(world, task, shift), random), strict=False):
         world.command(targets)
         world.advance(1 / RATE)
+    if task.succeeded(world):
+        world.reset()
