@@ -74,7 +74,7 @@ _ARMATURE: Final = (0.1, 0.1, 0.1, 0.02, 0.02, 0.01)
 """kg m^2; of the rotors, seen through their gears: ours, none are published."""
 _GRIP_STIFFNESS: Final = 2000.0
 """N / m of opening."""
-_GRIP_DAMPING: Final = 40.0
+_GRIP_DAMPING: Final = 60.0
 """N s / m."""
 _FINGER_ARMATURE: Final = 0.1
 """kg; of the gripper's motor, seen through its gears: ours."""
