@@ -60,7 +60,15 @@ class StackCups:
             else:
                 places.append(place)
         cups = [
-            Object(name, "cup", CUP, colour, (*place, CUP[2] / 2), float(random.uniform(-np.pi, np.pi)), mass=0.04)
+            Object(
+                name,
+                "cup",
+                CUP,
+                colour,
+                (*place, CUP[2] / 2),
+                float(random.uniform(-np.pi, np.pi)),
+                mass=0.04,
+            )
             for name, colour, place in zip(("red_cup", "blue_cup"), (RED, BLUE), places, strict=True)
         ]
         return surrounded(random, (*cups, *distractors(random, places)))
@@ -71,8 +79,10 @@ class StackCups:
         apart = red[:3, 3] - blue[:3, 3]
         stacked = bool(np.hypot(*apart[:2]) < CENTRED and NESTED[0] < apart[2] < NESTED[1])
         upright = bool(min(red[2, 2], blue[2, 2]) > np.cos(np.radians(10)))
-        return stacked and upright and not any(
-            world.touching(f"{side}_gripper", name) for side in SIDES for name in self.targets
+        return (
+            stacked
+            and upright
+            and not any(world.touching(f"{side}_gripper", name) for side in SIDES for name in self.targets)
         )
 
     def expert(self, world: View, random: np.random.Generator) -> Iterator[Array]:
