@@ -87,7 +87,11 @@ def encode_dataset(
 ) -> list[EncodedEpisode]:
     """Encode what is not in `folder` yet, and open all of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [episode.index for episode in episodes if not _files(folder, episode.index)[1].is_file()]
+    missing = [
+        episode.index
+        for episode in episodes
+        if not all(path.is_file() for path in _files(folder, episode.index))
+    ]
     if missing:
         progress(f"encoding {len(missing)} episodes", len(missing))
         for _ in _encode_all(encoding, missing, folder, jobs):
@@ -184,7 +188,6 @@ def _encode_one(index: int) -> None:
     if len(begins):
         shown = np.stack([np.stack([composites[int(frame)] for frame in clip]) for clip in clips])
         futures = worker.encoder.futures(shown)
-    # The second file says that an episode is done.
     for path, values in zip(_files(worker.folder, index), (latents, futures), strict=True):
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, values)
