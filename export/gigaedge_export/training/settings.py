@@ -48,7 +48,7 @@ class PolicyTraining:
     """0: no future tokens at all."""
     batch: int = 32
     """Pictures per step."""
-    draws: int = 2
+    draws: int = 4
     """Of noise and flow time, for the actions of each picture."""
     clips: int = 8
     """So many pictures of a batch come with a future; an unbiased estimate at a fraction of the time."""
