@@ -80,9 +80,7 @@ def train_command(
     batch: Annotated[int, typer.Option(help="Pictures per step.", min=1)] = 32,
     rate: Annotated[float, typer.Option(help="Largest learning rate.", min=0.0)] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of weights, order and noise.", min=0)] = 0,
-    held_out: Annotated[
-        int, typer.Option(help="Episodes at the end that are only evaluated on.", min=1)
-    ] = 10,
+    held_out: Annotated[int, typer.Option(help="Episodes that are only evaluated on.", min=1)] = 10,
     view_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the composite, px.")] = "320x384",
     jobs: Annotated[int, typer.Option(help="Processes, with a thread each.", min=1)] = 1,
     work: Annotated[

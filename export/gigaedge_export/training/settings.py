@@ -59,7 +59,7 @@ class PolicyTraining:
     clip_stride: int = 15
     """Frames from one encoded future to the next; a multiple of `stride`."""
     held_out: int = 10
-    """Episodes at the dataset's end that are only evaluated on; at most a quarter of them."""
+    """Episodes that are only evaluated on; at most a quarter of all."""
     rate: float = 1e-3
     """Largest learning rate."""
     warmup: int = 100
