@@ -16,9 +16,11 @@ from gigaedge_export.training.samples import Demonstration, Scaling
 from gigaedge_export.training.settings import PolicyTraining
 from gigaedge_export.training.team import Lesson
 
-SIDE, SQUARE, CELL = 96, 24, 16
+SIDE, SQUARE, CELL = 32, 16, 16
 """px."""
 CHUNK = 8
+REACH = 0.5
+"""rad and m; normalised values end there."""
 SIZES = Sizes(
     layers=2, heads=2, head_dim=24, ffn=96, text_dim=16, action_expert=48, action_ffn=96, action_channels=14,
     embodiments=1, latent_channels=8, freq_dim=32,
@@ -29,7 +31,7 @@ def settings(**changes: object) -> PolicyTraining:
     """Of a training that takes seconds."""
     small = {
         "sizes": SIZES, "chunk": CHUNK, "stride": 4, "clip_stride": 4, "batch": 16, "clips": 4, "warmup": 10,
-        "rate": 3e-3, "average": 0.98, "prompt_length": 2,
+        "rate": 6e-3, "average": 0.98, "prompt_length": 2,
     }  # fmt: skip
     return PolicyTraining(**{**small, **changes})  # type: ignore[arg-type]
 
@@ -68,7 +70,7 @@ def lesson(folder: Path, count: int, chosen: PolicyTraining) -> tuple[Lesson, li
             if not file.is_file():
                 np.save(file, np.repeat(latents(picture(*place))[np.newaxis], len(frames), axis=0))
         episodes.append(Demonstration(number, motion, EncodedEpisode(frames, files[0], frames, files[1]), 0))
-    reach = (1.0,) * ROBOT_DIM
+    reach = (REACH,) * ROBOT_DIM
     stats = NormStats(tuple(-x for x in reach), reach, tuple(-x for x in reach), reach)
     prompts = random.normal(size=(1, 2, SIZES.text_dim)).astype(np.float32)
     scaling = Scaling(stats, SIZES.action_channels)

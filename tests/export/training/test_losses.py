@@ -68,9 +68,9 @@ def test_samples_are_what_was_recorded(tmp_path: Path) -> None:
     other = samples.draw(5, 8, 12, 4, 0.25)
     assert np.array_equal(batch.actions, again.actions)
     assert not np.array_equal(batch.actions, other.actions)
-    assert batch.latents.shape == (12, 8, 1, 6, 6)
-    assert batch.futures.shape == (4, 8, 1, 6, 6)
-    states = (batch.states[:, 0] + 1) / 2 * 2 - 1
+    assert batch.latents.shape == (12, 8, 1, 2, 2)
+    assert batch.futures.shape == (4, 8, 1, 2, 2)
+    states = batch.states[:, 0] * square.REACH
     targets = lesson.scaling.targets(states, batch.actions)
     for state, future in zip(states, targets, strict=True):
         (episode, frame) = next(
