@@ -73,7 +73,15 @@ class SweepTrash:
             elif np.hypot(place[0] - zone[0], place[1] - zone[1]) > _FROM_ZONE:
                 places.append(place)
         pieces = [
-            Object(name, "box", PIECE, ORANGE, (*place, PIECE[2] / 2), float(random.uniform(-np.pi, np.pi)), mass=0.01)
+            Object(
+                name,
+                "box",
+                PIECE,
+                ORANGE,
+                (*place, PIECE[2] / 2),
+                float(random.uniform(-np.pi, np.pi)),
+                mass=0.01,
+            )
             for name, place in zip(PIECES, places, strict=True)
         ]
         marked = Object("zone", "marker", ZONE, WHITE, (*zone, ZONE[2] / 2))
