@@ -173,3 +173,20 @@ def test_what_makes_no_sense_is_refused() -> None:
         world.picture("cam_low")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="picture: expected at most 640x480 px, got 641x480"):
         PhysicalWorld(Scene(), picture=(641, 480))
+
+
+def test_another_world_of_the_same_scene_is_placed_as_this_one() -> None:
+    world, other = (PhysicalWorld(Scene(objects=(BLOCK,))) for _ in range(2))
+    target = world.state
+    target[0] += 0.3
+    world.command(target)
+    world.advance(TICK)
+    speed = world.velocity
+    assert speed[0] > 0.5
+    assert np.abs(speed[7:]).max() < 1e-6
+    other.place(world.configuration)
+    np.testing.assert_array_equal(other.state, world.state)
+    np.testing.assert_array_equal(other.pose("block"), world.pose("block"))
+    assert not other.velocity.any()
+    with pytest.raises(ValueError, match=r"configuration: expected 23 values, got \(16,\)"):
+        other.place(PhysicalWorld(Scene()).configuration)
