@@ -88,6 +88,15 @@ def test_the_servos_follow_a_swing_within_two_degrees() -> None:
     assert np.degrees(worst) < 2.0
 
 
+def test_an_arm_that_is_sent_into_the_table_stops_at_it() -> None:
+    world = PhysicalWorld(Scene())
+    move(world, pointing_down("left", (0.32, 0.25, 0.03)), 0.0, 1.0)
+    move(world, pointing_down("left", (0.32, 0.25, -0.05)), 0.0, 1.0)
+    world.advance(0.5)
+    assert world.touching("left_link1", "table")
+    assert world.fingertip("left")[2] == pytest.approx(0.0, abs=2e-3)
+
+
 def test_what_is_grasped_is_lifted_held_and_let_go() -> None:
     world = PhysicalWorld(Scene(objects=(BLOCK,)))
     above, around = (pointing_down("left", (0.3, 0.2, z), yaw=0.3) for z in (0.08, 0.03))
