@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.bundle import Manifest, open_bundle, read_manifest
+from gigaedge.compose import Compositor
 from gigaedge.errors import CheckFailedError, InputError
 from gigaedge.fidelity import GATES, Check, compare, compare_actions, compare_picture, summary, worst
 from gigaedge.files import read_tensors, sha256
 from gigaedge.findings import FidelityInfo
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
 from gigaedge.sampling import Solver
-from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.policy import Chunk, Observation, Policy
 
 if TYPE_CHECKING:
