@@ -89,7 +89,7 @@ def write_random_checkpoint(
     files of about that size with an index, as upstream's are; `dtype` is the transformer's, the VAE stays fp32.
     """
     random = torch.Generator().manual_seed(seed)
-    configs = {"transformer": _transformer_config(generation, sizes), "vae": _vae_config(sizes)}
+    configs = {"transformer": transformer_config(generation, sizes), "vae": _vae_config(sizes)}
     with torch.device("meta"):
         transformer = WorldActionTransformer(TransformerConfig.model_validate(configs["transformer"]))
         vae = FirstFrameVae(VaeConfig.model_validate(configs["vae"]))
@@ -129,7 +129,8 @@ def write_random_checkpoint(
         save_file({"prompt_embeds": prompt}, folder / PROMPT)
 
 
-def _transformer_config(generation: Generation, sizes: Sizes) -> dict[str, Any]:
+def transformer_config(generation: Generation, sizes: Sizes) -> dict[str, Any]:
+    """The `config.json` of a transformer of these sizes."""
     config: dict[str, Any] = {
         "_class_name": next(name for name, value in CLASS_NAMES.items() if value == generation),
         "num_layers": sizes.layers,
