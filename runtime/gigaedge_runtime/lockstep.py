@@ -1,7 +1,7 @@
 """One attempt of a task in simulated time: the runtime's own two loops, in one process, as fast as the machine allows.
 
-`ControlLoop` and `PolicyLoop` are those of a run on the robot, unchanged; limits, states and hand-over are what they are
-there. Only what surrounds them is different: the clock is the world's, and stands still while anything computes.
+`ControlLoop` and `PolicyLoop` are those of a run on the robot, unchanged; limits, states and hand-over are what they
+are there. Only what surrounds them is different: the clock is the world's, and stands still while anything computes.
 
     tick       the world moves by one period of control; control reads the arms, limits, commands
     exposure   the policy's loop may look: pictures and measured state of this very tick
@@ -167,9 +167,7 @@ class _Loops:
         def plan(composite: NDArray[np.uint8], state: NDArray[np.float32]) -> Planned:
             return self._pass_time(planner.plan(composite, state))
 
-        def guided(
-            composite: NDArray[np.uint8], state: NDArray[np.float32], guidance: Guidance
-        ) -> Planned:
+        def guided(composite: NDArray[np.uint8], state: NDArray[np.float32], guidance: Guidance) -> Planned:
             if planner.guided is None:
                 return plan(composite, state)
             return self._pass_time(planner.guided(composite, state, guidance))
@@ -203,9 +201,7 @@ class _Loops:
 
 
 def _without_park(site: Site) -> Site:
-    return site.model_copy(
-        update={"arms": tuple(arm.model_copy(update={"park": None}) for arm in site.arms)}
-    )
+    return site.model_copy(update={"arms": tuple(arm.model_copy(update={"park": None}) for arm in site.arms)})
 
 
 @dataclass(frozen=True)

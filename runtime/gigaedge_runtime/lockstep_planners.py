@@ -28,9 +28,7 @@ def bundle_planner(policy: Policy, random: np.random.Generator, *, guided: bool)
     view, action = policy.manifest.view, policy.manifest.action
 
     def observe(composite: NDArray[np.uint8], state: NDArray[np.float32]) -> Observation:
-        return Observation(
-            composite, state, random.standard_normal((action.chunk, action.width), np.float32)
-        )
+        return Observation(composite, state, random.standard_normal((action.chunk, action.width), np.float32))
 
     def plan(composite: NDArray[np.uint8], state: NDArray[np.float32]) -> Chunk:
         return policy.chunk(observe(composite, state))

@@ -48,7 +48,9 @@ class Film:
 
         target = BytesIO()
         with av.open(target, "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=RATE, options={"crf": _QUALITY, "preset": "veryfast"})
+            stream = container.add_stream(
+                "libx264", rate=RATE, options={"crf": _QUALITY, "preset": "veryfast"}
+            )
             stream.width, stream.height = SIZE
             stream.pix_fmt = "yuv420p"
             # The same pictures, the same bytes: how x264 shares work among threads depends on the machine.
