@@ -26,8 +26,9 @@ HEADER: Final = (
         "against the first row",
     ),
 )
-WORDS: Final = (0, 1, 2, 4, 11, 12)
-"""Columns of `HEADER` that are words."""
+WORDS: Final = (1, 2, 4, 11)
+PROSE: Final = (12,)
+"""Columns of `HEADER` that are words, and whole sentences."""
 
 _ROW: Final = 0.32
 """Inches of a figure per row."""
@@ -100,7 +101,7 @@ def render(report: TrialsReport, clips: Sequence[Clip] = ()) -> str:
     parts.append(paragraph(how(report)))
     if report.rows:
         found = [cells(row) for row in report.rows]
-        parts.append(section("Success", table(HEADER, found, left=WORDS), _intervals(report.rows)))
+        parts.append(section("Success", table(HEADER, found, left=WORDS, prose=PROSE), _intervals(report.rows)))
     if clips:
         parts.append(section("What it looked like", _clips(report.rows, clips)))
     if report.notices:
@@ -191,6 +192,6 @@ def _video(clip: Clip) -> str:
     caption = escape(told + (f", {tries} attempts" if tries > 1 else ""))
     source = f"data:video/mp4;base64,{b64encode(clip.mp4).decode('ascii')}"
     return (
-        f'<div><video controls="" loop="" muted="" playsinline="" preload="metadata" width="240" '
+        f'<div style="max-width: 240px"><video controls="" loop="" muted="" playsinline="" preload="metadata" width="240" '
         f'aria-label="{caption}" src="{source}"></video><br>{caption}</div>'
     )

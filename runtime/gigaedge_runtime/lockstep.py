@@ -93,7 +93,11 @@ def attempt(
         on_exposure: called at every exposure, also while the arms come to rest.
     """
     with _board() as fd:
-        return _Loops(cell, conduct, planner, fd, succeeded, limit, on_exposure).run()
+        loops = _Loops(cell, conduct, planner, fd, succeeded, limit, on_exposure)
+        try:
+            return loops.run()
+        finally:
+            loops.close()
 
 
 @contextmanager
@@ -154,6 +158,10 @@ class _Loops:
             pass
         fault = self._control.machine.fault
         return Attempt(self._ending, seconds, self._chunks, fault.text if fault else None)
+
+    def close(self) -> None:
+        """Let go of both loops, which know this object: the memory that they map is freed now, not some day."""
+        del self._control, self._policy, self._board
 
     def _may_look(self) -> bool:
         if not self._conduct.synchronous:
