@@ -4,7 +4,7 @@
     DATASET/meta/episodes/*/*.parquet       per episode: length, tasks, and where its rows and frames are
     DATASET/data/chunk-000/file-000.parquet states and actions, several episodes per file
     DATASET/videos/KEY/chunk-000/file-000.mp4   one camera, several episodes per file
-    DATASET/t5_embedding/episode_000000.pt  umT5 embedding of the episode's task, as upstream stores it
+    DATASET/t5_embedding/episode_000000.pt  embedding of the episode's task, as upstream stores it; or .safetensors
 
 Actions are absolute joint targets; what the policy learns, differences to the state, is made from them later.
 Only the columns that are needed are read, one data file at a time: 112 bytes per frame of the file at hand.
@@ -106,9 +106,10 @@ class Episode:
                 )
 
     def embedding(self) -> Path | None:
-        """The file with the umT5 embedding of its task, where there is one."""
-        path = self.dataset.root / "t5_embedding" / f"episode_{self.index:06d}.pt"
-        return path if path.is_file() else None
+        """The file with the embedding of its task, .pt or .safetensors, where there is one."""
+        stem = self.dataset.root / "t5_embedding" / f"episode_{self.index:06d}"
+        candidates = (stem.with_suffix(suffix) for suffix in (".pt", ".safetensors"))
+        return next((path for path in candidates if path.is_file()), None)
 
 
 class Dataset:

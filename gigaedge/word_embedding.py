@@ -42,4 +42,4 @@ def _vector(word: str, width: int) -> NDArray[np.float32]:
     # `Generator` only within a version, so the numbers are made of raw 64-bit words, which never change.
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
     uniform = np.random.PCG64(seed).random_raw(width) / 2.0**64
-    return ((uniform - 0.5) * np.sqrt(12.0)).astype(np.float32)
+    return np.asarray((uniform - 0.5) * np.sqrt(12.0), np.float32)

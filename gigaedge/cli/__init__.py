@@ -16,6 +16,7 @@ from gigaedge.cli import (
     arms,
     bench,
     calibrate,
+    collect,
     compare,
     dataset,
     demo,
@@ -38,7 +39,7 @@ app = typer.Typer(
     epilog="Start with `gigaedge demo`: it needs no hardware.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, export, policy, compare, bench, dataset, prompt, run, trials, replay, plot):
+for module in (demo, export, policy, compare, bench, dataset, prompt, run, trials, replay, collect, plot):
     module.register(app)
 app.add_typer(arms.app, name="arms")
 app.add_typer(calibrate.app, name="calibrate")

@@ -199,13 +199,19 @@ class EpisodePrompts:
         self._current = self.used[episode.index] = self._default if path is None else str(path)
 
     def _read(self, path: Path) -> NDArray[np.float32]:
+        from gigaedge.prompts import fit, read_embedding
+
+        info = self._policy.manifest.prompts
+        if path.suffix == ".safetensors":
+            fitted, notice = fit(read_embedding(path), path, length=info.length, width=info.width)
+            self.notices += [notice] if notice else []
+            return fitted
         try:
             from gigaedge_export.prompts import load_prompt
         except ModuleNotFoundError as error:
             raise InputError(
                 f"{path}: reading it needs {error.name}; run `pip install 'gigaedge[export]'` or pass --prompt NAME"
             ) from error
-        info = self._policy.manifest.prompts
         embedding, notice = load_prompt(path, length=info.length, width=info.width)
         self.notices += [notice] if notice else []
         return embedding.numpy()

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.robot import Side
+from gigaedge.robot import SIDES, Side
 from gigaedge_runtime.physics.scene import Object
-from gigaedge_runtime.tasks.grasping import grasp
+from gigaedge_runtime.tasks.grasping import DEPTH, grasp, outward
 from gigaedge_runtime.tasks.moves import CLOSED, OPEN, Hands, OutOfReach
 from gigaedge_runtime.tasks.task import View
 
@@ -24,42 +24,44 @@ _SETTLE: Final = 0.1
 """s that the fingers are given to press."""
 
 
-def held(world: View, side: Side, name: str) -> bool:
-    """Whether both fingers of a hand touch a thing."""
-    return all(world.touching(f"{side}_finger_{finger}", name) for finger in ("a", "b"))
+def holder(world: View, name: str) -> Side | None:
+    """The arm both of whose fingers touch a thing; None: there is none."""
+    for side in SIDES:
+        if all(world.touching(f"{side}_finger_{finger}", name) for finger in ("a", "b")):
+            return side
+    return None
 
 
 def retreat(hands: Hands, side: Side) -> Iterator[Array]:
-    """Rise to where the hand knocks nothing over, opening the gripper first if it holds on to something."""
+    """Rise to where the hand knocks nothing over, the gripper open, so that what is between the fingers stays."""
     low = _CLEAR - hands.tip(side)[2]
     if low > 0.01:
         yield from hands.grip(side, OPEN)
         yield from hands.line(side, np.array((0.0, 0.0, low)))
 
 
-def pick(hands: Hands, world: View, side: Side, thing: Object, rise: float) -> Iterator[Array]:
-    """Take a thing from above and lift it by `rise`, m; where it is, the world says. Raises OutOfReach."""
+def pick(hands: Hands, world: View, side: Side, thing: Object, depth: float = DEPTH) -> Iterator[Array]:
+    """Close the gripper around a thing, coming from above; where it is, the world says. Raises OutOfReach.
+
+    `depth`: m from its middle down to the fingertips.
+    """
     yield from retreat(hands, side)
-    found = grasp(thing, world.pose(thing.name), side)
+    found = grasp(thing, world.pose(thing.name), side, depth)
     if found is None:
         raise OutOfReach
-    above = found.point + (0.0, 0.0, _ABOVE)
-    joints, _ = hands.reach(side, above, found.heading)
+    joints = hands.reach(side, found.point + np.array((0.0, 0.0, _ABOVE)), found.heading)
     yield from hands.swing(side, joints, OPEN)
     yield from hands.line(side, found.point - hands.tip(side))
     yield from hands.grip(side, CLOSED)
     yield from hands.wait(_SETTLE)
-    yield from hands.line(side, np.array((0.0, 0.0, rise)))
 
 
-def put(
-    hands: Hands, side: Side, over: Array, heading: float, drop: float, leave: float
-) -> Iterator[Array]:
-    """Carry what is held to `over`, where the fingertips are to meet, m, (3,); lower it by `drop`, let go, rise.
+def put(hands: Hands, side: Side, over: Array, drop: float, leave: float) -> Iterator[Array]:
+    """Carry what is held to `over`, lower it, let go and rise; it stays as upright as it is. Raises OutOfReach.
 
-    Raises OutOfReach.
+    `over`: where the fingertips are to meet, m, (3,), in the cell; `drop` and `leave`: down and up from there, m.
     """
-    joints, _ = hands.reach(side, over, heading)
+    joints = hands.reach(side, over, outward(over, side), (hands.tilt(side),))
     yield from hands.swing(side, joints, CLOSED)
     yield from hands.line(side, np.array((0.0, 0.0, -drop)))
     yield from hands.grip(side, OPEN)

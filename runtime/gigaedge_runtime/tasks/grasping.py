@@ -20,7 +20,7 @@ _LEVEL: Final = 0.35
 """Sine of the steepest angle at which a face counts as upright."""
 _LOWEST_TIP: Final = 0.012
 """m above the table: tilted fingers are lower at one corner."""
-_DEPTH: Final = 0.014
+DEPTH: Final = 0.014
 """m from the thing's middle down to the fingertips, so that the pads and not their ends hold it."""
 
 
@@ -39,14 +39,15 @@ def side_of(place: Array) -> Side:
     return "left" if place[1, 3] > 0 else "right"
 
 
-def grasp(thing: Object, place: Array, side: Side) -> Grasp | None:
+def grasp(thing: Object, place: Array, side: Side, depth: float = DEPTH) -> Grasp | None:
     """How to take hold of a thing that is at `place` (`T_cell_object`, (4, 4)); None: it is too wide, or leans.
 
-    Of the ways that fit, the one that turns joint 6 the least.
+    `depth`: m from the thing's middle down to the fingertips. Of the ways that fit, the one that turns joint 6 the
+    least.
     """
     point = place[:3, 3].copy()
-    point[2] = max(_LOWEST_TIP, point[2] - _DEPTH)
-    outwards = float(np.arctan2(point[1] - BASE_Y[side], point[0]))
+    point[2] = max(_LOWEST_TIP, point[2] - depth)
+    outwards = outward(point, side)
     if thing.shape in ("cylinder", "cup"):
         upright = abs(place[2, 2]) > 1 - _LEVEL and thing.size[0] + _CLEARANCE <= STROKE
         return Grasp(point, outwards) if upright else None
@@ -60,6 +61,11 @@ def grasp(thing: Object, place: Array, side: Side) -> Grasp | None:
         return None
     nearest = min(headings, key=lambda heading: abs(wrapped(heading - outwards)))
     return Grasp(point, outwards + wrapped(nearest - outwards))
+
+
+def outward(point: Array, side: Side) -> float:
+    """The heading, rad about z, from an arm's base to a point, m, (3,): joint 6 has to turn the least for it."""
+    return float(np.arctan2(point[1] - BASE_Y[side], point[0]))
 
 
 def wrapped(angle: float) -> float:

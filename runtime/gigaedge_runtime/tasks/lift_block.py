@@ -8,12 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.robot import SIDES
 from gigaedge_runtime.physics.scene import Object, Scene
-from gigaedge_runtime.tasks.carrying import held, pick
+from gigaedge_runtime.tasks.carrying import holder, pick
 from gigaedge_runtime.tasks.grasping import side_of
 from gigaedge_runtime.tasks.moves import Hands, OutOfReach
-from gigaedge_runtime.tasks.task import View
+from gigaedge_runtime.tasks.task import View, thing
 from gigaedge_runtime.tasks.variation import distractors, surrounded
 
 Array = NDArray[np.float64]
@@ -30,6 +29,8 @@ _Y: Final = (0.08, 0.32)
 _YAW: Final = np.radians(20)
 _RISE: Final = 0.10
 """m that the expert lifts it."""
+_HOLD: Final = 0.3
+"""s that it is held there."""
 _ATTEMPTS: Final = 3
 
 
@@ -46,27 +47,33 @@ class LiftBlock:
         random = np.random.default_rng(seed)
         side = float(random.choice((1.0, -1.0)))
         place = float(random.uniform(*_X)), side * float(random.uniform(*_Y))
-        block = _block(place, float(random.uniform(-_YAW, _YAW)))
+        yaw = float(random.uniform(-_YAW, _YAW))
+        block = Object("block", "box", SIZE, RED, (*place, SIZE[2] / 2), yaw, mass=0.05)
         return surrounded(random, (block, *distractors(random, [place])))
 
     def succeeded(self, world: View) -> bool:
         """The block is off the table, between the fingers of one hand."""
-        risen = world.pose("block")[2, 3] - SIZE[2] / 2
-        return bool(risen > LIFTED) and any(held(world, side, "block") for side in SIDES)
+        return self._risen(world) > LIFTED and holder(world, "block") is not None
 
     def expert(self, world: View, random: np.random.Generator) -> Iterator[Array]:
         """Take the block from above with the arm of its side, lift it, and try again if it slipped."""
         hands = Hands(world)
         try:
             for _ in range(_ATTEMPTS):
-                side = side_of(world.pose("block"))
-                yield from pick(hands, world, side, _block((0.0, 0.0)), rise=_RISE)
+                side = holder(world, "block")
+                if side is None:
+                    side = side_of(world.pose("block"))
+                    yield from pick(hands, world, side, thing(world, "block"))
+                else:
+                    hands.keep_closed(side)
+                rise = _RISE - self._risen(world)
+                if rise > 0:
+                    yield from hands.line(side, np.array((0.0, 0.0, rise)))
                 if self.succeeded(world):
-                    break
-            yield from hands.wait(0.3)
+                    yield from hands.wait(_HOLD)
+                    return
         except OutOfReach:
             return
 
-
-def _block(place: tuple[float, float], yaw: float = 0.0) -> Object:
-    return Object("block", "box", SIZE, RED, (*place, SIZE[2] / 2), yaw, mass=0.05)
+    def _risen(self, world: View) -> float:
+        return float(world.pose("block")[2, 3]) - SIZE[2] / 2

@@ -80,7 +80,7 @@ class Hands:
 
     def joints(self, side: Side) -> Array:
         """One arm's, rad, (6,)."""
-        return self.targets[arm_slice(side)][:JOINTS]
+        return np.asarray(self.targets[arm_slice(side)][:JOINTS])
 
     def tip(self, side: Side) -> Array:
         """Where one arm's fingertips meet, m, (3,), in the cell."""
@@ -93,12 +93,16 @@ class Hands:
         hand[1, 3] += BASE_Y[side]
         return hand
 
-    def reach(self, side: Side, point: Array, heading: float, tilts: tuple[float, ...] = TILTS) -> tuple[Array, float]:
-        """Joints, rad, (6,), with the fingertips at `point`, and the tilt that goes with them. Raises OutOfReach."""
+    def tilt(self, side: Side) -> float:
+        """How far one arm's fingers are from pointing straight down, rad."""
+        return float(np.arccos(np.clip(-self.flange(side)[2, 2], -1, 1)))
+
+    def reach(self, side: Side, point: Array, heading: float, tilts: tuple[float, ...] = TILTS) -> Array:
+        """Joints, rad, (6,), with the fingertips at `point`, leaning by the first tilt that goes. Raises OutOfReach."""
         for tilt in tilts:
             joints = self._solve(side, hand_pose(point, heading, tilt), self.joints(side))
             if joints is not None:
-                return joints, tilt
+                return joints
         raise OutOfReach
 
     def swing(self, side: Side, joints: Array, opening: float) -> Iterator[Array]:
@@ -141,6 +145,10 @@ class Hands:
         for part in minimum_jerk(_GRIP_TIME):
             yield self._set(side, begin + part * (end - begin))
 
+    def keep_closed(self, side: Side) -> None:
+        """Go on pressing: the opening that was measured is where the fingers were stopped, not what they were told."""
+        self.targets[arm_slice(side)][JOINTS] = CLOSED
+
     def wait(self, seconds: float) -> Iterator[Array]:
         """Stay."""
         for _ in range(round(seconds * RATE)):
@@ -153,4 +161,4 @@ class Hands:
 
     def _set(self, side: Side, values: Array) -> Array:
         self.targets[arm_slice(side)] = values.reshape(ARM_DIM)
-        return self.targets.copy()
+        return np.array(self.targets)

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge_runtime.physics.scene import Scene
+from gigaedge_runtime.physics.scene import Object, Scene
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,10 @@ FIRST_TRAINING_SEED: Final = 100_000
 
 class View(Protocol):
     """What success and experts are judged and planned by: a `PhysicalWorld`, or somebody's idea of one."""
+
+    @property
+    def scene(self) -> Scene:
+        """What it began with."""
 
     @property
     def state(self) -> Array:
@@ -63,3 +67,11 @@ class Task(Protocol):
 
         Ends when it is done, or when there is no way on: the judge of that is `succeeded`.
         """
+
+
+def thing(world: View, name: str) -> Object:
+    """What is known of an object of the scene. Raises ValueError: there is none of that name."""
+    for found in world.scene.objects:
+        if found.name == name:
+            return found
+    raise ValueError(f"no object {name!r} in this scene; it has {', '.join(o.name for o in world.scene.objects)}")
