@@ -67,8 +67,8 @@ format: $(TEST_VENV)/.ready
 clean:
 	rm -rf $(DEMO_VENV) $(TEST_VENV) $(DEMO_OUT) $(ARTEFACTS) build dist
 
-$(DEMO_VENV)/.ready: EXTRAS := export,robot,$(ORT)
-$(TEST_VENV)/.ready: EXTRAS := export,robot,text,dataset,plots,$(ORT),dev
+$(DEMO_VENV)/.ready: EXTRAS := export,robot,dataset,sim,$(ORT)
+$(TEST_VENV)/.ready: EXTRAS := export,robot,text,dataset,plots,sim,$(ORT),dev
 
 # What only the tests need: a browser, and the other major of OpenCV.
 $(TEST_VENV)/.ready: TESTING := yes
@@ -79,6 +79,7 @@ $(TEST_VENV)/.ready: TESTING := yes
 	$*/bin/python -m pip install --quiet --upgrade pip
 	$*/bin/python -m pip install --quiet $(TORCH) --editable ".[$(EXTRAS)]"
 	sh tools/system-packages.sh opencv $*/bin/python
+	sh tools/system-packages.sh egl $*/bin/python
 	$(if $(TESTING),sh tools/system-packages.sh browser $*/bin/python)
 	$(if $(TESTING),$*/bin/python -m pip install --quiet --no-deps --upgrade --target $(OPENCV4) '$(OPENCV4_PIN)')
 	touch $@

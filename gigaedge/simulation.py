@@ -8,7 +8,7 @@ refers to: z up, the table at z = 0. What a site file says of base poses is a pe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import yaml
@@ -237,6 +237,19 @@ class LightConfig(_Strict):
     part of what is in its middle."""
 
 
+class PhysicalCell(_Strict):
+    """The physical cell instead of the synthetic one: arms and objects move as MuJoCo has them.
+
+    Everything in it, cameras and light too, comes from the task's scene (`gigaedge_runtime.tasks`).
+    """
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    kind: Literal["physics"]
+    task: str = "lift-block"
+    seed: int = Field(0, ge=0)
+    """Of the scene: another number, other places, colours and light."""
+
+
 class World(_Strict):
     """Everything that is true in the synthetic cell."""
 
@@ -291,7 +304,22 @@ def default_camera(role: CameraRole) -> SimulatedCamera:
 
 
 def load_simulation(path: Path) -> World:
-    """Read and check a world.
+    """Read and check a synthetic world.
+
+    Raises ConfigError: no such file, no YAML, an unknown key (with the nearest valid one), a wrong value, or a file
+    of a physical cell.
+    """
+    loaded = load_cell(path)
+    if isinstance(loaded, PhysicalCell):
+        raise ConfigError(
+            f"{path}: a physical cell (kind: physics) has no world to be asked for its truth; use a synthetic one, "
+            "as examples/synthetic.yaml does"
+        )
+    return loaded
+
+
+def load_cell(path: Path) -> World | PhysicalCell:
+    """Read and check what a site's `simulation` names: a file of `kind: physics`, or a synthetic world.
 
     Raises ConfigError: no such file, no YAML, an unknown key (with the nearest valid one), a wrong value.
     """
@@ -305,16 +333,22 @@ def load_simulation(path: Path) -> World:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping with the keys seed, cameras, arms, board, ...")
+    model: type[World] | type[PhysicalCell] = PhysicalCell if "kind" in data else World
+    if model is World:
+        _complete(data)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_problem(error, model)}") from error
+
+
+def _complete(data: dict[str, Any]) -> None:
+    """Give what is not said of a camera the default of its role."""
     for camera in data.get("cameras") or ():
-        # What is not said of a camera has the default of its role.
         if isinstance(camera, dict) and camera.get("role") in CAMERA_ROLES:
             known = default_camera(camera["role"])
             camera.setdefault("lens", known.lens.model_dump())
             camera.setdefault("mount", known.mount.model_dump(exclude_none=True))
-    try:
-        return World.model_validate(data)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {first_problem(error, World)}") from error
 
 
 _HIGH_LENS: Final = LensConfig(

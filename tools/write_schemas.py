@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from gigaedge.benchmark import BenchReport
 from gigaedge.bundle import Manifest
 from gigaedge.calibration import Calibration
-from gigaedge.simulation import World
+from gigaedge.simulation import PhysicalCell, World
 from gigaedge.site import Site
 from gigaedge.text_encoder import TextEncoderInfo
 from gigaedge.trials import TrialsReport
@@ -20,6 +20,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "bench.schema.json": BenchReport,
     "calibration.schema.json": Calibration,
     "manifest.schema.json": Manifest,
+    "physics.schema.json": PhysicalCell,
     "simulation.schema.json": World,
     "site.schema.json": Site,
     "text_encoder.schema.json": TextEncoderInfo,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from gigaedge.cli.common import (
     print_notices,
     print_table,
 )
+from gigaedge.cli.view import ViewCommand, ViewOption, shown
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from gigaedge_runtime.report import (
         CameraHealth,
         ControlReport,
+        PhysicsReport,
         PolicyReport,
         RecordingReport,
         RunReport,
@@ -37,7 +40,12 @@ _SECONDS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
-    app.command("run", epilog="Example: `gigaedge run examples/bimanual.yaml --for 10s`")(run_command)
+    app.command(
+        "run",
+        cls=ViewCommand,
+        epilog="Examples: `gigaedge run examples/bimanual.yaml --for 10s`, "
+        "`gigaedge run examples/cell.yaml --for 10s --view run.mp4`",
+    )(run_command)
 
 
 def run_command(
@@ -64,7 +72,10 @@ def run_command(
             help="Flight record (MCAP) to write: for `replay`, `plot` and Foxglove.", show_default=False
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace --record when it exists.")] = False,
+    view: ViewOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace --record and the film of --view when they exist.")
+    ] = False,
     skip_check: Annotated[
         bool,
         typer.Option("--skip-check", help="Start even if the cameras see something else than calibrated."),
@@ -84,6 +95,7 @@ def run_command(
     seconds = None if duration is None else parse_duration(duration)
     if record is not None:
         check_record(record, replace=force)
+    showing = nullcontext() if view is None else shown(loaded, view, replace=force)
     if report is not None and report.suffix == ".html":
         with needs("plots"):
             import matplotlib  # noqa: F401  that it is missing is said here, not after the run
@@ -96,9 +108,10 @@ def run_command(
         from gigaedge.cli.demo import cached_demo_bundle
 
         loaded = loaded.model_copy(update={"bundle": cached_demo_bundle(quiet=json)})
-    result = run_with_progress(
-        loaded, seconds, dry_run=dry_run, report=report, quiet=json, park=park, record=record
-    )
+    with showing:
+        result = run_with_progress(
+            loaded, seconds, dry_run=dry_run, report=report, quiet=json, park=park, record=record
+        )
     if result.control is not None:
         print_notices(result.control.notices)
     print_notices(unchecked)
@@ -232,6 +245,9 @@ def _summary(report: RunReport) -> list[list[str]]:
     if report.memory:
         peaks = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in report.memory.items())
         rows.append(["memory at most", peaks])
+    if report.physics is not None:
+        rows.append(["task in the physical cell", _task(report.physics)])
+        rows.append(["simulated time", _simulated(report.physics)])
     if report.recording is not None:
         rows.append(["flight record", _recording(report.recording)])
     control = report.control
@@ -268,6 +284,17 @@ def _settings(settings: dict[str, float]) -> str:
     """What a camera was locked to; `auto` where nothing was."""
     units = (("exposure", 1e3, " ms"), ("gain", 1.0, " gain"), ("white_balance", 1.0, " K"))
     return ", ".join(f"{settings[name] * s:g}{unit}" for name, s, unit in units if name in settings) or "auto"
+
+
+def _task(physics: PhysicsReport) -> str:
+    done = "not done" if physics.done_after is None else f"done after {physics.done_after:.1f} s"
+    return f"{physics.task}, seed {physics.seed}: {done}"
+
+
+def _simulated(physics: PhysicsReport) -> str:
+    lag = f"p99 {1e3 * physics.lag.p99:.0f} ms behind the clock"
+    left_out = f", {physics.skipped:.1f} s left out: this computer is too slow" if physics.skipped else ""
+    return f"{physics.simulated:.1f} s, {lag}{left_out}"
 
 
 def _recording(recording: RecordingReport) -> str:

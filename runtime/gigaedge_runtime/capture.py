@@ -259,10 +259,10 @@ def open_cameras(configs: Sequence[CameraConfig], site: Site | None = None) -> C
     simulated = [config for config in configs if config.driver == "sim"]
     host = None
     if simulated:
-        from gigaedge_runtime.devices.sim_cell import SimulatedCell
+        from gigaedge_runtime.devices.sim_cell import cell_of
         from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense
 
-        host = SimulatedRealSense(simulated, None if site is None else SimulatedCell.of(site))
+        host = SimulatedRealSense(simulated, None if site is None else cell_of(site))
         by_role = {config.role: config for config in host.configs}
         configs = [by_role[config.role] if config.driver == "sim" else config for config in configs]
     return CameraSet([_driver(config) for config in configs], host)

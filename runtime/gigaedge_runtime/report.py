@@ -313,6 +313,23 @@ class RecordingReport:
 
 
 @dataclass(frozen=True)
+class PhysicsReport:
+    """The physical cell's side, where arms and cameras were in one (`simulation` of kind physics)."""
+
+    task: str
+    seed: int
+    """Of the scene."""
+    simulated: float
+    """Time that passed in it, s."""
+    lag: Spread
+    """How far it was behind the clock before each of its steps of 5 ms, s."""
+    skipped: float
+    """Time that it left out because the computer was too slow, s."""
+    done_after: float | None
+    """Simulated time at which the task was done first, s; None: it was not."""
+
+
+@dataclass(frozen=True)
 class RunReport:
     """One run from start to end."""
 
@@ -333,6 +350,8 @@ class RunReport:
     """None when the policy process ended without a report."""
     recording: RecordingReport | None = None
     """None when nothing was to be recorded."""
+    physics: PhysicsReport | None = None
+    """None where arms and cameras are in no physical cell."""
     memory: dict[str, int] = field(default_factory=dict)
     """Of the processes in `pids`, the most resident memory that each had, bytes; without those that were killed."""
 

@@ -21,7 +21,7 @@ from gigaedge.errors import GigaedgeError
 from gigaedge.files import write_text
 from gigaedge.site import Site
 from gigaedge_runtime.children import StopFlag, stop_on_signals
-from gigaedge_runtime.hosting import simulated_arms
+from gigaedge_runtime.hosting import physical_world, simulated_arms
 from gigaedge_runtime.latch import refuse_latched
 from gigaedge_runtime.mailbox import Order
 from gigaedge_runtime.preflight import check_cameras
@@ -119,7 +119,8 @@ def _supervise(
             recording = Recording(record, site)
             stack.callback(recording.release)
         hosted = tuple(arm.side for arm in site.arms if arm.driver == "sim")
-        site = stack.enter_context(simulated_arms(site))
+        physics = physical_world(site)
+        site = stack.enter_context(simulated_arms(site, physics))
         run = stack.enter_context(Run.started(site, hosted, dry_run, programs, stop, recording))
         error: GigaedgeError | None = None
         try:
@@ -130,7 +131,7 @@ def _supervise(
             run.end()
         error = error or run.failure()
         run.latch_lost_control(error)
-        result = run.report(error)
+        result = run.report(error, physics.report() if physics is not None else None)
         if report is not None:
             _write(result, report)
         if error is not None:

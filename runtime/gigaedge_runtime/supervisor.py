@@ -20,7 +20,7 @@ from gigaedge_runtime.mailbox import Board, ControlStatus, Order, Phase, Planner
 from gigaedge_runtime.memory import resident
 from gigaedge_runtime.recording import Recording
 from gigaedge_runtime.recovery import recovery_of
-from gigaedge_runtime.report import ControlReport, PolicyReport, RunReport
+from gigaedge_runtime.report import ControlReport, PhysicsReport, PolicyReport, RunReport
 from gigaedge_runtime.states import Fault, FaultCode, State
 
 PROGRESS = 0.5
@@ -207,8 +207,8 @@ class Run:
         with suppress(OSError):  # control's death is what is reported, disk or no disk
             set_latch(arms, fault, datetime.now(timezone.utc))
 
-    def report(self, error: GigaedgeError | None) -> RunReport:
-        """What there is to say of an ended run."""
+    def report(self, error: GigaedgeError | None, physics: PhysicsReport | None = None) -> RunReport:
+        """What there is to say of an ended run; `physics` is the simulated cell's part."""
         control = self._control.report()
         policy = self._policy.report() if self._policy else None
         began, ended = self._began, self._ended
@@ -233,6 +233,7 @@ class Run:
             control=ControlReport.parse(control) if control else None,
             policy=PolicyReport.parse(policy) if policy else None,
             recording=recording,
+            physics=physics,
             memory=memory,
         )
 

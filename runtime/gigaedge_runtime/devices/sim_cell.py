@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import can
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gigaedge.lens import Lens
 from gigaedge.robot import JOINTS, ROBOT_DIM, CameraRole, Side, arm_slice
-from gigaedge.simulation import World, load_simulation
+from gigaedge.simulation import World, load_cell
 from gigaedge.site import ArmConfig, CanConfig, Site
 from gigaedge_runtime.devices.sim_bus import INTERFACE
 from gigaedge_runtime.devices.sim_world import Renderer
@@ -118,6 +118,49 @@ class ArmListener:
                 self._history.append((stamp, self._values.copy()))
 
 
+class View(Protocol):
+    """One camera's pictures of a cell."""
+
+    def take(self, number: int, wall: float) -> NDArray[np.uint8]:
+        """The picture that is stamped `wall`, s since 1970: RGB, shape (height, width, 3)."""
+
+    def close(self) -> None:
+        """Free what pictures are drawn with, in the thread that took them."""
+
+    @property
+    def factory(self) -> Lens:
+        """What the camera says of its lens."""
+
+    @property
+    def usb(self) -> str:
+        """USB type."""
+
+
+class SeenCell(Protocol):
+    """What simulated cameras look at: the synthetic cell, or the physical one."""
+
+    def start(self) -> None:
+        """Begin to follow what moves."""
+
+    def stop(self) -> None:
+        """Follow it no more; may be called more than once."""
+
+    def view(self, role: CameraRole, width: int, height: int) -> View:
+        """What one camera sees. Raises ConfigError: a stream that this camera has not."""
+
+
+def cell_of(site: Site) -> SeenCell | None:
+    """The cell of a site's `simulation`; None: it has none. Raises ConfigError."""
+    if site.simulation is None:
+        return None
+    loaded = load_cell(site.simulation)
+    if isinstance(loaded, World):
+        return SimulatedCell(loaded, site.arms)
+    from gigaedge_runtime.physics.watching import WatchedCell  # MuJoCo is an extra
+
+    return WatchedCell(loaded, site.arms)
+
+
 class SimulatedCell:
     """A world with arms that move in it."""
 
@@ -132,11 +175,6 @@ class SimulatedCell:
             if arm.driver == "piper" and arm.can.interface == INTERFACE:
                 self._listeners[arm.side] = ArmListener(arm.can, home)
         self._views: dict[tuple[CameraRole, int, int], Renderer] = {}
-
-    @classmethod
-    def of(cls, site: Site) -> SimulatedCell | None:
-        """The cell of a site's `simulation`; None: it has none. Raises ConfigError."""
-        return None if site.simulation is None else cls(load_simulation(site.simulation), site.arms)
 
     def start(self) -> None:
         """Begin to follow the arms."""
@@ -174,6 +212,9 @@ class WorldView:
         """The picture that is stamped `wall`, s since 1970: RGB, shape (height, width, 3)."""
         moment = wall - self._renderer.camera.latency
         return self._renderer.render(self._cell.state(moment), moment, number)
+
+    def close(self) -> None:
+        """There is nothing to be freed."""
 
     @property
     def factory(self) -> Lens:

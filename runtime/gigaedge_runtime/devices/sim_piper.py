@@ -77,11 +77,13 @@ class SimulatedPiper:
     The properties may be read, and the fault methods called, from any thread.
     """
 
-    def __init__(self, channel: str, home: Sequence[float], clock: Clock = monotonic) -> None:
+    def __init__(
+        self, channel: str, home: Sequence[float], clock: Clock = monotonic, motor: type[Axis] = Axis
+    ) -> None:
         """An arm that was just switched on: standby, motors off, `home` (6 joints rad, gripper m).
 
-        It stays at `home`, as if propped up, until its motors first get power. Raises ArmError for a `home`
-        of another length.
+        It stays at `home`, as if propped up, until its motors first get power. `motor` says how an axis moves.
+        Raises ArmError for a `home` of another length.
         """
         if len(home) != ARM_DIM:
             raise ArmError(f"simulated arm {channel}: home needs {ARM_DIM} values, got {len(home)}")
@@ -93,9 +95,9 @@ class SimulatedPiper:
         self.peak_velocity = 0.0
         """Largest speed of any joint since the start, rad/s."""
         self._axes = [
-            Axis(q, low, high, rest=rest) for q, (low, high), rest in zip(home, _STOPS, _REST, strict=False)
+            motor(q, low, high, rest=rest) for q, (low, high), rest in zip(home, _STOPS, _REST, strict=False)
         ]
-        self._gripper = Axis(home[JOINTS], 0.0, 0.1, max_velocity=0.3, max_acceleration=3.0)
+        self._gripper = motor(home[JOINTS], 0.0, 0.1, max_velocity=0.3, max_acceleration=3.0)
         self._control = self._arm_status = self._move = self._teach = 0
         self._speed = 1.0
         self._ignored_enables: set[int] = set()
@@ -149,6 +151,11 @@ class SimulatedPiper:
     def joints(self) -> tuple[float, ...]:
         """Joint angles, rad, 6 values."""
         return tuple(axis.position for axis in self._axes)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The six joints and the gripper, to be moved by whoever made their motors."""
+        return (*self._axes, self._gripper)
 
     @property
     def targets(self) -> tuple[float, ...]:

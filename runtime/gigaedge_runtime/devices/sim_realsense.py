@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final
@@ -19,7 +20,7 @@ from gigaedge.errors import CameraError
 from gigaedge.lens import Lens
 from gigaedge.robot import CAMERA_ROLES, CameraRole
 from gigaedge.site import CameraConfig
-from gigaedge_runtime.devices.sim_cell import SimulatedCell, WorldView
+from gigaedge_runtime.devices.sim_cell import SeenCell, View
 
 SCENE_FRAMES: Final = 16
 """Pictures rendered per camera; the scene moves in a circle and starts again."""
@@ -129,7 +130,7 @@ class SimulatedRealSense:
     """Hosts simulated cameras on the shared librealsense context while it is started.
 
     They are found by serial number and opened by `RealSenseCamera` as real ones are: `configs` are the
-    configurations to open. Each delivers what it sees of the synthetic `cell`, or else a moving, deterministic scene
+    configurations to open. Each delivers what it sees of the `cell`, or else a moving, deterministic scene
     of its own, at its rate, with global_time stamps. Stalls, a pulled cable, wrong clocks, disorder, wrong exposure
     and an auto exposure that comes back can be injected.
 
@@ -137,7 +138,7 @@ class SimulatedRealSense:
     stamp), depth, optics, hardware sync, noise; exposure and white balance are options that change no pixel.
     """
 
-    def __init__(self, configs: Sequence[CameraConfig], cell: SimulatedCell | None = None) -> None:
+    def __init__(self, configs: Sequence[CameraConfig], cell: SeenCell | None = None) -> None:
         """One camera per configuration; one without `serial` is called `sim-` and its role.
 
         `cell` brings optics and noise, and frames that come as late as it takes to draw them.
@@ -234,18 +235,21 @@ class SimulatedRealSense:
 
         camera = unit.camera
         deadlines = Deadlines(1 / unit.config.fps, sleep=pause)
-        for number in itertools.count(1):
-            deadlines.wait()
-            if self._stopping.is_set() or camera is None:
-                return
-            stamp = time.time()
-            image = unit.picture(number, stamp)
-            if unit.level is not None:
-                image = np.full_like(image, unit.level)
-            shot = _Shot(image, number, stamp + unit.clock_shift)
-            camera.runaway = unit.runaway
-            for due in unit.deliver(shot):
-                camera.push(due.image, due.number, due.stamp)
+        with ExitStack() as stack:
+            if unit.view is not None:
+                stack.callback(unit.view.close)
+            for number in itertools.count(1):
+                deadlines.wait()
+                if self._stopping.is_set() or camera is None:
+                    return
+                stamp = time.time()
+                image = unit.picture(number, stamp)
+                if unit.level is not None:
+                    image = np.full_like(image, unit.level)
+                shot = _Shot(image, number, stamp + unit.clock_shift)
+                camera.runaway = unit.runaway
+                for due in unit.deliver(shot):
+                    camera.push(due.image, due.number, due.stamp)
 
 
 @dataclass(frozen=True)
@@ -263,7 +267,7 @@ class _Unit:
     """One simulated camera and its faults."""
 
     config: CameraConfig
-    view: WorldView | None = None
+    view: View | None = None
     scene: list[NDArray[np.uint8]] = field(default_factory=list)
     camera: SoftwareCamera | None = None
     handle: Any = None

@@ -1,13 +1,14 @@
-"""MuJoCo, imported once and the right way: without a display, and with one clear line where that cannot be.
+"""MuJoCo and its OpenGL: without a display, and with one clear line where that cannot be.
 
-MuJoCo reads MUJOCO_GL when it is imported. Unless somebody has set it, pictures are drawn by EGL, which needs neither
-a display nor a GPU (Mesa's llvmpipe draws on the CPU); `MUJOCO_GL=osmesa` asks for OSMesa instead.
+Pictures are drawn by EGL, which needs neither a display nor a GPU (Mesa's llvmpipe draws on the CPU), or by OSMesa
+where the environment says `MUJOCO_GL=osmesa`.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from importlib import import_module
 from typing import Any, Final
 
 from gigaedge.errors import DeviceError, InputError
@@ -20,16 +21,14 @@ _CONTEXTS: Final = threading.local()
 
 
 def load() -> Any:
-    """The module `mujoco`. Raises InputError: it is not installed; DeviceError: what it is to draw with is not."""
-    way = os.environ.setdefault("MUJOCO_GL", "egl")
+    """The module `mujoco`. Raises InputError: it is not installed; DeviceError: MUJOCO_GL asks for a window."""
+    way = _way()
+    # MuJoCo looks at it when it is imported.
+    os.environ["MUJOCO_GL"] = way
     try:
         import mujoco
     except ModuleNotFoundError as error:
-        if error.name != "mujoco":
-            raise _no_pictures(way, error) from error
-        raise InputError("mujoco is not installed; run `pip install 'gigaedge[sim]'`") from error
-    except (ImportError, AttributeError, OSError, RuntimeError) as error:
-        raise _no_pictures(way, error) from error
+        raise InputError(f"{error.name} is not installed; run `pip install 'gigaedge[sim]'`") from error
     return mujoco
 
 
@@ -38,15 +37,20 @@ def gl_context(width: int, height: int) -> Any:
 
     `width` and `height`, px, matter to OSMesa alone. Raises DeviceError: there is none to be had.
     """
-    mujoco = load()
+    load()
+    way = _way()
     context = getattr(_CONTEXTS, "context", None)
     try:
         if context is None:
-            context = _CONTEXTS.context = mujoco.GLContext(width, height)
+            # Not `mujoco.GLContext`: that is decided for good by whoever imports mujoco first.
+            context = _CONTEXTS.context = import_module(f"mujoco.{way}").GLContext(width, height)
         context.make_current()
     # PyOpenGL raises whatever the missing library left it with.
     except Exception as error:
-        raise _no_pictures(os.environ["MUJOCO_GL"], error) from error
+        reason = " ".join(str(error).split())[:120]
+        raise DeviceError(
+            f"MuJoCo cannot draw with {way.upper()} ({reason}); run `apt-get install {_PACKAGES[way]}`"
+        ) from error
     return context
 
 
@@ -55,11 +59,13 @@ def drawn_by() -> str:
     gl_context(64, 64)
     from OpenGL import GL
 
-    return f"{os.environ['MUJOCO_GL'].upper()}, {GL.glGetString(GL.GL_RENDERER).decode()}"
+    return f"{_way().upper()}, {GL.glGetString(GL.GL_RENDERER).decode()}"
 
 
-def _no_pictures(way: str, error: BaseException) -> DeviceError:
-    mend = _PACKAGES.get(way.strip().lower())
-    advice = f"run `apt-get install {mend}`" if mend else "set MUJOCO_GL to egl or osmesa"
-    reason = " ".join(str(error).split())[:120]
-    return DeviceError(f"MuJoCo cannot draw with MUJOCO_GL={way} ({reason}); {advice}")
+def _way() -> str:
+    way = os.environ.get("MUJOCO_GL", "").strip().lower() or "egl"
+    if way not in _PACKAGES:
+        raise DeviceError(
+            f"MUJOCO_GL={way}: the physical cell is drawn without a window; unset it, or set it to egl or osmesa"
+        )
+    return way

@@ -16,7 +16,8 @@ from gigaedge.kinematics import FINGERTIP
 from gigaedge.robot import ARM_DIM, CAMERA_ROLES, ROBOT_DIM, SIDES, CameraRole, Side, arm_slice
 from gigaedge_runtime.physics import engine
 from gigaedge_runtime.physics.model import LARGEST_PICTURE, TIMESTEP, to_mjcf
-from gigaedge_runtime.physics.painter import Image, Painter
+from gigaedge_runtime.physics.painter import Image as Image
+from gigaedge_runtime.physics.painter import Painter
 from gigaedge_runtime.physics.scene import Scene
 
 Array = NDArray[np.float64]
@@ -49,8 +50,9 @@ class PhysicalWorld:
         self._model = self._mujoco.MjModel.from_xml_string(to_mjcf(scene))
         self._data = self._mujoco.MjData(self._model)
         self._painter: Painter | None = None
+        # Where joint angles and the two fingers are in MuJoCo's positions and velocities, shape (2, 8).
         self._places = np.array([self._joint_places(side) for side in SIDES])
-        """Where joint angles and the two fingers are in MuJoCo's positions, shape (2, 8)."""
+        self._speeds = np.array([self._joint_places(side, speeds=True) for side in SIDES])
         self._steps = 0
         self.reset()
 
@@ -98,6 +100,31 @@ class PhysicalWorld:
             values = self._data.qpos[places]
             state[arm_slice(side)] = [*values[: ARM_DIM - 1], values[-2] + values[-1]]
         return state
+
+    @property
+    def velocity(self) -> Array:
+        """How fast joints and openings change, shape (14,), rad/s and m/s."""
+        velocity = np.empty(ROBOT_DIM)
+        for side, places in zip(SIDES, self._speeds, strict=True):
+            values = self._data.qvel[places]
+            velocity[arm_slice(side)] = [*values[: ARM_DIM - 1], values[-2] + values[-1]]
+        return velocity
+
+    @property
+    def configuration(self) -> Array:
+        """Where everything is, in MuJoCo's own order, shape (nq,): for `place` in a world of the same scene."""
+        return np.asarray(self._data.qpos.copy())
+
+    def place(self, configuration: Array) -> None:
+        """Put everything where another world of this scene has it, still, to look at it; `time` stays.
+
+        Raises ValueError: of another scene.
+        """
+        if configuration.shape != (self._model.nq,):
+            raise ValueError(f"configuration: expected {self._model.nq} values, got {configuration.shape}")
+        self._data.qpos[:] = configuration
+        self._data.qvel[:] = 0.0
+        self._derive()
 
     # What is where
 
@@ -168,13 +195,14 @@ class PhysicalWorld:
         self._mujoco.mj_fwdPosition(self._model, self._data)
         self._mujoco.mj_fwdVelocity(self._model, self._data)
 
-    def _joint_places(self, side: Side) -> list[int]:
+    def _joint_places(self, side: Side, speeds: bool = False) -> list[int]:
         names = [
             *(f"{side}_joint{joint}" for joint in range(1, ARM_DIM)),
             f"{side}_finger_a",
             f"{side}_finger_b",
         ]
-        return [int(self._model.joint(name).qposadr[0]) for name in names]
+        joints = [self._model.joint(name) for name in names]
+        return [int((joint.dofadr if speeds else joint.qposadr)[0]) for joint in joints]
 
     def _body(self, name: str) -> int:
         body = int(self._mujoco.mj_name2id(self._model, self._mujoco.mjtObj.mjOBJ_BODY, name))
