@@ -101,7 +101,9 @@ def render(report: TrialsReport, clips: Sequence[Clip] = ()) -> str:
     parts.append(paragraph(how(report)))
     if report.rows:
         found = [cells(row) for row in report.rows]
-        parts.append(section("Success", table(HEADER, found, left=WORDS, prose=PROSE), _intervals(report.rows)))
+        parts.append(
+            section("Success", table(HEADER, found, left=WORDS, prose=PROSE), _intervals(report.rows))
+        )
     if clips:
         parts.append(section("What it looked like", _clips(report.rows, clips)))
     if report.notices:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge_runtime.physics.world import PhysicalWorld
 from gigaedge_runtime.policy import Chunk, Observation, Policy
 from gigaedge_runtime.policy_process import Planned, Planner
 from gigaedge_runtime.rtc import Guidance
-from gigaedge_runtime.tasks import RATE
+from gigaedge_runtime.tasks import RATE, Task
 
 Targets = NDArray[np.float64]
 
@@ -50,33 +51,45 @@ class _Told:
 
 
 class ExpertPlanner:
-    """A task's expert, who knows the world's true state and needs no picture, cut into chunks.
+    """A task's expert in a policy's place: its demonstration, told a chunk at a time.
 
-    It plans from the moment that it is first asked, and is asked for its targets a chunk ahead of the time that they
-    are for; so it sees what came of its doing later than when it is followed target by target. What it does not know
-    yet it cannot react to: of tasks whose experts look again on the way, it is a lower bound of what can be done.
+    It knows the world's true state and needs no picture. When it is first asked it demonstrates the whole task in a
+    twin of the world, where every target is obeyed at once; what it did there are its chunks. So it shows what control,
+    limits and hand-over leave of a demonstration, and does not look again: a retry is the next attempt's.
     """
 
-    def __init__(self, targets: Iterator[Targets], clock: Callable[[], float], state: Targets) -> None:
-        """`targets`: a fresh `Task.expert`; `clock`: of the cell, s; `state`: where it begins, rad and m, (14,)."""
-        self._targets = targets
+    def __init__(
+        self, task: Task, world: PhysicalWorld, seed: Sequence[int], clock: Callable[[], float]
+    ) -> None:
+        """`seed`: of what the expert draws; `clock`: of the cell, s."""
+        self._task, self._world = task, world
+        self._random = np.random.default_rng(seed)
         self._clock = clock
-        self._told = [state]
-        """Its targets so far; number k is due k / RATE after the first question."""
-        self._begin: float | None = None
+        self._begin = 0.0
+        self._told: Targets | None = None
+        """All targets, shape (n, 14); number k is due k / RATE after the first question."""
 
     def planner(self) -> Planner:
         """What the policy's loop takes."""
         return Planner(EXPERT_VIEW, "tshape", self.plan)
 
     def plan(self, composite: NDArray[np.uint8], state: NDArray[np.float32]) -> Planned:
-        """Its targets from now on, a chunk of them; once it has ended, the last one stands."""
-        now = self._clock()
-        if self._begin is None:
-            self._begin = now
-        times = (now - self._begin) * RATE + np.arange(EXPERT_CHUNK)
-        while len(self._told) <= times[-1] + 1 and (target := next(self._targets, None)) is not None:
-            self._told.append(target)
-        told = np.stack(self._told)
-        actions = [np.interp(times, np.arange(len(told)), column) for column in told.T]
+        """The targets from now on, a chunk of them; after the last one that one stands."""
+        if self._told is None:
+            self._begin = self._clock()
+            self._told = self._demonstrate()
+        times = (self._clock() - self._begin) * RATE + np.arange(EXPERT_CHUNK)
+        actions = [np.interp(times, np.arange(len(self._told)), column) for column in self._told.T]
         return _Told(np.stack(actions, axis=1).astype(np.float32))
+
+    def _demonstrate(self) -> Targets:
+        targets = [self._world.state]
+        with self._world.twin() as twin:
+            end = twin.time + self._task.limit
+            for target in self._task.expert(twin, self._random):
+                targets.append(target)
+                twin.command(target)
+                twin.advance(1 / RATE)
+                if twin.time >= end:
+                    break
+        return np.stack(targets)

@@ -168,9 +168,7 @@ def play(job: Job) -> Played:
         ends: list[AttemptInfo] = []
         for number in range(job.attempts):
             if contender.bundle is None:
-                random = np.random.default_rng((job.seed, 1, number))
-                expert = ExpertPlanner(task.expert(world, random), lambda: cell.now, world.state)
-                planner = expert.planner()
+                planner = ExpertPlanner(task, world, (job.seed, 1, number), lambda: cell.now).planner()
             else:
                 planner = _planner(job, contender.bundle, noise)
             done = attempt(
