@@ -194,6 +194,6 @@ def _video(clip: Clip) -> str:
     caption = escape(told + (f", {tries} attempts" if tries > 1 else ""))
     source = f"data:video/mp4;base64,{b64encode(clip.mp4).decode('ascii')}"
     return (
-        f'<div style="max-width: 240px"><video controls="" loop="" muted="" playsinline="" preload="metadata" width="240" '
-        f'aria-label="{caption}" src="{source}"></video><br>{caption}</div>'
+        '<div style="max-width: 240px"><video controls="" loop="" muted="" playsinline="" preload="metadata" '
+        f'width="240" aria-label="{caption}" src="{source}"></video><br>{caption}</div>'
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -59,15 +59,29 @@ class ExpertPlanner:
     """
 
     def __init__(
-        self, task: Task, world: PhysicalWorld, seed: Sequence[int], clock: Callable[[], float]
+        self,
+        task: Task,
+        world: PhysicalWorld,
+        random: np.random.Generator,
+        clock: Callable[[], float],
+        stride: int | None = None,
     ) -> None:
-        """`seed`: of what the expert draws; `clock`: of the cell, s."""
+        """Nothing is demonstrated yet.
+
+        Args:
+            task: what is to be done.
+            world: where, as it is when the first question comes.
+            random: what the expert draws from.
+            clock: of the cell, s.
+            stride: so many targets are played from one question to the next, however long that takes, because the
+                arms wait for the answers; None: time decides.
+        """
         self._task, self._world = task, world
-        self._random = np.random.default_rng(seed)
-        self._clock = clock
+        self._random, self._clock, self._stride = random, clock, stride
         self._begin = 0.0
+        self._questions = 0
         self._told: Targets | None = None
-        """All targets, shape (n, 14); number k is due k / RATE after the first question."""
+        """All targets, shape (n, 14), `RATE` per second."""
 
     def planner(self) -> Planner:
         """What the policy's loop takes."""
@@ -78,7 +92,11 @@ class ExpertPlanner:
         if self._told is None:
             self._begin = self._clock()
             self._told = self._demonstrate()
-        times = (self._clock() - self._begin) * RATE + np.arange(EXPERT_CHUNK)
+        gone = (
+            (self._clock() - self._begin) * RATE if self._stride is None else self._questions * self._stride
+        )
+        self._questions += 1
+        times = gone + np.arange(EXPERT_CHUNK)
         actions = [np.interp(times, np.arange(len(self._told)), column) for column in self._told.T]
         return _Told(np.stack(actions, axis=1).astype(np.float32))
 

@@ -168,7 +168,9 @@ def play(job: Job) -> Played:
         ends: list[AttemptInfo] = []
         for number in range(job.attempts):
             if contender.bundle is None:
-                planner = ExpertPlanner(task, world, (job.seed, 1, number), lambda: cell.now).planner()
+                random = np.random.default_rng((job.seed, 1, number))
+                stride = site.timing.replan_after if conduct.synchronous else None
+                planner = ExpertPlanner(task, world, random, lambda: cell.now, stride).planner()
             else:
                 planner = _planner(job, contender.bundle, noise)
             done = attempt(

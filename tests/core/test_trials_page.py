@@ -6,7 +6,6 @@ import re
 from base64 import b64decode
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from gigaedge.cli import browser
@@ -98,9 +97,9 @@ def test_a_browser_shows_the_page_and_reads_the_clip(tmp_path: Path) -> None:
 
 
 def _film() -> bytes:
+    from gigaedge_runtime.lockstep_devices import LockstepCell
     from gigaedge_runtime.trials_film import Film
     from tests.runtime.lockstep_cell import FakeWorld, lockstep_site
-    from gigaedge_runtime.lockstep_devices import LockstepCell
 
     cell = LockstepCell(FakeWorld(), lockstep_site())
     film = Film(cell)
