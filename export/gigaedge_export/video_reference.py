@@ -1,4 +1,4 @@
-"""The future of one chunk in plain PyTorch, everything recomputed at every step: what video graphs are compared with."""
+"""The future of one chunk in plain PyTorch, all recomputed at every step: what video graphs are compared with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """From a chunk's cache on to the frames that the policy expects to see. No arm moves by it, and no chunk changes.
 
-    imagination = Imagination(Policy.load("bundle"))      # a bundle that was exported with --video
-    imagined = imagination.imagine(observation)           # imagined.chunk is what policy.chunk would have given
+imagination = Imagination(Policy.load("bundle"))      # a bundle that was exported with --video
+imagined = imagination.imagine(observation)           # imagined.chunk is what policy.chunk would have given
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Imagination:
     """A policy's video graphs, loaded beside it. Not thread-safe; and the policy's chunks must not come between."""
 
     def __init__(self, policy: Policy, *, seed: int = 0) -> None:
-        """`seed`: of the future's noise, which is drawn apart from the actions'. Raises BundleError: no video graphs."""
+        """`seed`: of the future's noise, drawn apart from the actions'. Raises BundleError: no video graphs."""
         video = policy.manifest.video
         if video is None:
             raise BundleError(

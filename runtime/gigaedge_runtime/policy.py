@@ -158,8 +158,8 @@ class Policy:
         """Raise BundleError where the bundle's graphs have no inputs for the chunk before."""
         if not self.takes_guidance:
             raise BundleError(
-                f"{self.bundle.path}: its graphs have no inputs for real-time chunking (`previous`, `weight`, `guidance`); "
-                "export the bundle again, or set `execution.handover: crossfade` in the site file"
+                f"{self.bundle.path}: its graphs have no inputs for real-time chunking (`previous`, `weight`, "
+                "`guidance`); export the bundle again, or set `execution.handover: crossfade` in the site file"
             )
 
     def _check_guidance(self, guidance: Guidance) -> None:
