@@ -104,15 +104,17 @@ def export_bundle(
     embeddings, notices = _prompts(prompts, options.prompt_length, transformer.config.text_dim)
     with atomic_directory(out, mark=MANIFEST, replace=replace) as folder, torch.no_grad():
         context_tokens = _context_tokens(checkpoint, geometry)
-        branch = options.video and prepare_video(
-            checkpoint,
-            geometry,
-            context_tokens,
-            options.video,
-            timesteps=options.timesteps,
-            layout=options.layout,
-            progress=progress,
-        )
+        branch = None
+        if options.video is not None:
+            branch = prepare_video(
+                checkpoint,
+                geometry,
+                context_tokens,
+                options.video,
+                timesteps=options.timesteps,
+                layout=options.layout,
+                progress=progress,
+            )
         progress("folding constants")
         graphs = (
             TextGraph(transformer, geometry, video=branch is not None),

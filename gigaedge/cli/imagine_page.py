@@ -56,4 +56,4 @@ def _frames(story: Story) -> str:
 def _difference(one: NDArray[np.uint8], other: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
     if other is None:
         return None
-    return np.abs(one.astype(np.int16) - other).astype(np.uint8)
+    return np.maximum(one, other) - np.minimum(one, other)
