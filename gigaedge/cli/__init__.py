@@ -41,7 +41,22 @@ app = typer.Typer(
     epilog="Start with `gigaedge demo`: it needs no hardware.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, export, policy, imagine, compare, bench, dataset, prompt, collect, train, run, trials, replay, plot):
+for module in (
+    demo,
+    export,
+    policy,
+    imagine,
+    compare,
+    bench,
+    dataset,
+    prompt,
+    collect,
+    train,
+    run,
+    trials,
+    replay,
+    plot,
+):
     module.register(app)
 app.add_typer(arms.app, name="arms")
 app.add_typer(calibrate.app, name="calibrate")

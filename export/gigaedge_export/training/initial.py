@@ -36,6 +36,7 @@ def new_transformer(
                     _draw(layer, math.sqrt(2), random)  # GELU halves the variance
         for name, parameter in model.named_parameters():
             import os
+
             qk, v = map(float, os.environ.get("PB", "0,0").split(","))
             if "attn1.to_q.bias" in name or "attn1.to_k.bias" in name:
                 parameter.normal_(0, qk, generator=random)
