@@ -23,28 +23,28 @@ PROGRAMS = Programs(policy=(sys.executable, str(HERE / "fake_policy.py"), "ramp"
 
 
 class Person:
-    """Confirms, watches for a while, says success; the arms must not have moved before."""
+    """Confirms each question once, watches a run for a while, says success."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
-        self.watched: float | None = None
+        self.began = 0.0
+        self.patience = time.monotonic() + 60
 
     def say(self, line: str) -> None:
         self.said.append(line)
-        if line.startswith("it runs"):
-            self.watched = time.monotonic()
+        self.began = time.monotonic()
 
     def forget(self) -> None:
-        self.watched = None
+        assert time.monotonic() < self.patience, self.said
 
     def pressed(self, timeout: float) -> str | None:
-        if self.watched is None and not any(line.startswith("it runs") for line in self.said[-1:]):
-            return "\n" if self.said[-1].endswith("q: end the trials.") else None
         time.sleep(0.01)
-        return "s" if self.watched is not None and time.monotonic() - self.watched > 0.8 else None
+        if not self.said[-1].startswith("it runs"):
+            return "\n"
+        return "s" if time.monotonic() - self.began > 0.8 else None
 
 
-def test_a_run_is_scored_by_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_scored_by_a_key() -> None:
     data: dict[str, Any] = {
         "bundle": Path("no-such-bundle"),
         "cameras": [{"role": role, "driver": "sim", "width": 160, "height": 120} for role in CAMERA_ROLES],
