@@ -53,7 +53,7 @@ def simulated_arms(site: Site, physics: RunningWorld | None = None) -> Iterator[
 def physical_world(site: Site) -> RunningWorld | None:
     """What the site's simulated arms move in, not started; None: each moves by itself.
 
-    Raises ConfigError: an arm that is not simulated in a physical cell, or a task that does not exist.
+    Raises ConfigError: an arm that is not simulated in a physical cell, or has a `home`; no such task.
     """
     if site.simulation is None:
         return None
@@ -65,6 +65,10 @@ def physical_world(site: Site) -> RunningWorld | None:
             raise ConfigError(
                 f"arms[{index}].driver: a physical cell has both arms in it (driver sim); the {arm.side} arm's is "
                 f"{arm.driver}"
+            )
+        if arm.home is not None:
+            raise ConfigError(
+                f"arms[{index}].home: in a physical cell the task's scene says where arms begin; leave it out"
             )
     # MuJoCo is an extra, and most sites need none.
     from gigaedge_runtime.physics.running import RunningWorld

@@ -9,7 +9,15 @@ import pytest
 
 from gigaedge.errors import ConfigError
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge.simulation import Placement, SimulatedBoard, World, default_camera, load_simulation
+from gigaedge.simulation import (
+    PhysicalCell,
+    Placement,
+    SimulatedBoard,
+    World,
+    default_camera,
+    load_cell,
+    load_simulation,
+)
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "synthetic-world.yaml"
 
@@ -78,6 +86,19 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, problem: str) -> None
 def test_a_missing_file_points_to_the_example(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such simulation; see examples/synthetic-world\.yaml"):
         load_simulation(tmp_path / "none.yaml")
+
+
+def test_a_physical_cell_names_its_task(tmp_path: Path) -> None:
+    file = written(tmp_path, "schema: 1\nkind: physics\ntask: lift-block\nseed: 7\n")
+    cell = load_cell(file)
+    assert isinstance(cell, PhysicalCell)
+    assert (cell.task, cell.seed) == ("lift-block", 7)
+    with pytest.raises(ConfigError, match=r"a physical cell \(kind: physics\) has no world to be asked"):
+        load_simulation(file)
+    with pytest.raises(ConfigError, match="unknown key `sede`; did you mean `seed`"):
+        load_cell(written(tmp_path, "kind: physics\nsede: 7\n"))
+    with pytest.raises(ConfigError, match="`kind`: Input should be 'physics'"):
+        load_cell(written(tmp_path, "kind: magic\n"))
 
 
 def test_a_placement_looks_where_it_is_told_and_is_knocked_in_its_own_axes() -> None:

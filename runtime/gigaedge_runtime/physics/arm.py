@@ -74,8 +74,9 @@ _ARMATURE: Final = (0.1, 0.1, 0.1, 0.02, 0.02, 0.01)
 """kg m^2; of the rotors, seen through their gears: ours, none are published."""
 _GRIP_STIFFNESS: Final = 2000.0
 """N / m of opening."""
-_GRIP_DAMPING: Final = 40.0
-"""N s / m."""
+_FINGER_DAMPING: Final = 130.0
+"""N s / m of each finger: with its full force the gripper closes by 0.3 m a second, which is the most that the other
+simulated arm does (`devices.sim_piper`)."""
 _FINGER_ARMATURE: Final = 0.1
 """kg; of the gripper's motor, seen through its gears: ours."""
 
@@ -157,6 +158,7 @@ def _add_gripper(
             axis="0 0 1",
             range=numbers(0, STROKE / 2),
             armature=numbers(_FINGER_ARMATURE),
+            damping=numbers(_FINGER_DAMPING),
         )
         add_box(finger, (-0.011, -0.06, 0.0), (0.011, 0.0, 0.008), _PAD, {**shape, "class": "pad"})
         add_box(finger, (-0.009, -0.074, 0.002), (0.009, -0.045, 0.016), _DARK, shape)
@@ -175,7 +177,6 @@ def _add_gripper(
         name=f"{side}_gripper",
         tendon=f"{side}_opening",
         kp=numbers(_GRIP_STIFFNESS),
-        kv=numbers(_GRIP_DAMPING),
         forcerange=numbers(-GRIP, GRIP),
         ctrlrange=numbers(0, STROKE),
     )

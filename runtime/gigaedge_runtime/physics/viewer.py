@@ -23,13 +23,14 @@ import numpy as np
 from gigaedge.clock import Deadlines, monotonic
 from gigaedge.errors import DeviceError, GigaedgeError
 from gigaedge.lerobot_video import VideoWriter
-from gigaedge.robot import CAMERA_ROLES
+from gigaedge.robot import CAMERA_ROLES, CameraRole
 from gigaedge.simulation import PhysicalCell, load_cell
 from gigaedge_runtime.physics.film import FRAME, HIGH, frame
 from gigaedge_runtime.physics.link import Snapshot, WorldLink
 from gigaedge_runtime.physics.painter import Image
+from gigaedge_runtime.physics.scene import Scene
 from gigaedge_runtime.physics.watching import task_scene
-from gigaedge_runtime.physics.world import PhysicalWorld
+from gigaedge_runtime.physics.world import PICTURE, PhysicalWorld
 
 FPS: Final = 15
 """Frames per second: half of the cameras', so that the film leaves the computer to the cell."""
@@ -37,6 +38,8 @@ FPS: Final = 15
 _TITLE: Final = "gigaedge: the physical cell"
 _FINISH: Final = 20.0
 """s that a film may take to be finished."""
+_NICE: Final = 10
+"""The cell and what runs in it come first."""
 _LONGEST_GAP: Final = 5 * FPS
 """Frames that are shown again at most where drawing could not keep up."""
 
@@ -72,31 +75,54 @@ def watched(simulation: Path, channel: str, film: Path | None) -> Iterator[None]
 def main(arguments: list[str]) -> int:
     """`SIMULATION CHANNEL [FILM]`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICE)
     cell = load_cell(Path(arguments[0]))
     if not isinstance(cell, PhysicalCell):
         raise TypeError(f"{arguments[0]}: no physical cell")
     link = WorldLink(arguments[1])
     title = f"{cell.task}, seed {cell.seed}"
     try:
-        with PhysicalWorld(task_scene(cell), picture=HIGH) as world:
+        with _Eyes(task_scene(cell)) as eyes:
             if len(arguments) < 3:
-                _watch(world, link, title, _show)
+                _watch(eyes, link, title, _show)
                 cv2.destroyAllWindows()
-                return 0
-            _film(world, link, title, Path(arguments[2]))
+            else:
+                _film(eyes, link, title, Path(arguments[2]))
     except GigaedgeError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _film(world: PhysicalWorld, link: WorldLink, title: str, target: Path) -> None:
+class _Eyes:
+    """The three views as large as a frame shows them."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._worlds = {
+            role: PhysicalWorld(scene, HIGH if role == "cam_high" else PICTURE) for role in CAMERA_ROLES
+        }
+
+    def see(self, snapshot: Snapshot) -> dict[CameraRole, Image]:
+        """Pictures of what is there at the moment of a snapshot."""
+        for world in self._worlds.values():
+            world.place(snapshot.configuration)
+        return {role: world.picture(role) for role, world in self._worlds.items()}
+
+    def __enter__(self) -> _Eyes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for world in self._worlds.values():
+            world.close()
+
+
+def _film(eyes: _Eyes, link: WorldLink, title: str, target: Path) -> None:
     """Write a film, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.stem}.{os.getpid()}.mp4")
     try:
         with VideoWriter(unfinished, FPS, *FRAME) as film:
-            frames = _watch(world, link, title, film.write)
+            frames = _watch(eyes, link, title, film.write)
         if not frames:
             raise DeviceError(f"{target} was not written: the cell ended before it was seen")
         os.replace(unfinished, target)
@@ -104,7 +130,7 @@ def _film(world: PhysicalWorld, link: WorldLink, title: str, target: Path) -> No
         unfinished.unlink(missing_ok=True)
 
 
-def _watch(world: PhysicalWorld, link: WorldLink, title: str, show: Callable[[Image], None]) -> int:
+def _watch(eyes: _Eyes, link: WorldLink, title: str, show: Callable[[Image], None]) -> int:
     """Show frames on a fixed grid until standard input ends; return how many.
 
     What could not be drawn in time is shown again: a second of the film is a second of the run.
@@ -118,9 +144,7 @@ def _watch(world: PhysicalWorld, link: WorldLink, title: str, show: Callable[[Im
             if shown:
                 break
             continue
-        world.place(snapshot.configuration)
-        pictures = {role: world.picture(role) for role in CAMERA_ROLES}
-        image = frame(pictures, _clock(snapshot), title)
+        image = frame(eyes.see(snapshot), _clock(snapshot), title)
         if not shown:
             begin = monotonic()
         due = int((monotonic() - begin) * FPS) + 1

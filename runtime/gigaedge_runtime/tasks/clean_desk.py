@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gigaedge.robot import SIDES, Side
 from gigaedge_runtime.physics.scene import Object, Scene, Vector
 from gigaedge_runtime.tasks.carrying import holder, pick, put
+from gigaedge_runtime.tasks.grasping import outward
 from gigaedge_runtime.tasks.moves import Hands, OutOfReach
 from gigaedge_runtime.tasks.task import View, thing
 from gigaedge_runtime.tasks.variation import distractors, surrounded
@@ -78,7 +79,9 @@ class CleanDesk:
                 if holder(world, "block") == side:
                     hands.keep_closed(side)
                 else:
-                    yield from pick(hands, world, side, thing(world, "block"))
+                    # Far from either arm: the hand has to point where the arm does.
+                    away = outward(world.pose("block")[:3, 3], side)
+                    yield from pick(hands, world, side, thing(world, "block"), heading=away)
                 low = _RISE - hands.tip(side)[2]
                 if low > 0:
                     yield from hands.line(side, np.array((0.0, 0.0, low)))

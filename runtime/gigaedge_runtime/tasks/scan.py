@@ -35,8 +35,8 @@ _Y: Final = (0.12, 0.34)
 _TURN: Final = np.radians(25)
 """rad by which the tag looks aside; but for that, it looks away from its arm."""
 _RISE: Final = 0.08
-_TILTS: Final = (1.3, 1.2, 1.4, 1.1)
-"""rad from straight down: the hand points ahead, and what looked ahead looks up."""
+_TILTS: Final = (1.7, 1.6, 1.8, 1.5)
+"""rad from straight down: the hand points ahead and a little up, and what looked ahead looks up and back."""
 _HOLD: Final = 0.3
 """s."""
 _ATTEMPTS: Final = 3
@@ -78,7 +78,9 @@ class Scan:
                 side = holder(world, "box")
                 if side is None:
                     side = side_of(world.pose("box"))
-                    yield from pick(hands, world, side, thing(world, "box"))
+                    tag = world.pose("box")[:2, 0]
+                    away = float(np.arctan2(tag[1], tag[0]))
+                    yield from pick(hands, world, side, thing(world, "box"), heading=away)
                 else:
                     hands.keep_closed(side)
                 rise = _RISE + BOX[2] / 2 - world.pose("box")[2, 3]

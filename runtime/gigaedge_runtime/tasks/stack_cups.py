@@ -32,7 +32,7 @@ _Y: Final = (0.12, 0.34)
 """m, to either side."""
 _APART: Final = 0.12
 _DEPTH: Final = -0.004
-"""m: held above its middle, as what is below is to go into the other cup."""
+"""m: the fingertips are above its middle, as what is below is to go into the other cup."""
 _RISE: Final = 0.10
 """m that the cup is lifted: over the other one."""
 _INTO: Final = 0.012
@@ -60,7 +60,15 @@ class StackCups:
             else:
                 places.append(place)
         cups = [
-            Object(name, "cup", CUP, colour, (*place, CUP[2] / 2), float(random.uniform(-np.pi, np.pi)), mass=0.04)
+            Object(
+                name,
+                "cup",
+                CUP,
+                colour,
+                (*place, CUP[2] / 2),
+                float(random.uniform(-np.pi, np.pi)),
+                mass=0.04,
+            )
             for name, colour, place in zip(("red_cup", "blue_cup"), (RED, BLUE), places, strict=True)
         ]
         return surrounded(random, (*cups, *distractors(random, places)))
@@ -71,8 +79,10 @@ class StackCups:
         apart = red[:3, 3] - blue[:3, 3]
         stacked = bool(np.hypot(*apart[:2]) < CENTRED and NESTED[0] < apart[2] < NESTED[1])
         upright = bool(min(red[2, 2], blue[2, 2]) > np.cos(np.radians(10)))
-        return stacked and upright and not any(
-            world.touching(f"{side}_gripper", name) for side in SIDES for name in self.targets
+        return (
+            stacked
+            and upright
+            and not any(world.touching(f"{side}_gripper", name) for side in SIDES for name in self.targets)
         )
 
     def expert(self, world: View, random: np.random.Generator) -> Iterator[Array]:
@@ -83,7 +93,7 @@ class StackCups:
                 side = holder(world, "red_cup")
                 if side is None:
                     side = side_of(world.pose("red_cup"))
-                    yield from pick(hands, world, side, thing(world, "red_cup"), _DEPTH)
+                    yield from pick(hands, world, side, thing(world, "red_cup"), depth=_DEPTH)
                 else:
                     hands.keep_closed(side)
                 rise = _RISE + CUP[2] / 2 - world.pose("red_cup")[2, 3]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -10,7 +12,6 @@ from numpy.typing import NDArray
 
 from gigaedge.robot import Side
 from gigaedge_runtime.physics.scene import Object, Scene
-from gigaedge_runtime.tasks.carrying import retreat
 from gigaedge_runtime.tasks.grasping import outward, side_of, wrapped
 from gigaedge_runtime.tasks.moves import CLOSED, Hands, OutOfReach
 from gigaedge_runtime.tasks.task import View
@@ -40,10 +41,13 @@ _FRONT: Final = 0.022
 _INSIDE: Final = 0.03
 """m short of the zone's middle, where a push ends: there is room for the others."""
 _LOW: Final = 0.012
-_HIGH: Final = 0.10
+_HIGH: Final = 0.05
 """m of the fingertips above the table, pushing and going elsewhere."""
 _PUSH_SPEED: Final = 0.25
 """m/s; faster, a piece slides on."""
+_BACK: Final = 0.03
+"""m that the hand goes back before it rises."""
+_TILTS: Final = (0.15, 0.0, 0.3, 0.45)
 _PUSHES: Final = 6
 
 
@@ -69,7 +73,15 @@ class SweepTrash:
             elif np.hypot(place[0] - zone[0], place[1] - zone[1]) > _FROM_ZONE:
                 places.append(place)
         pieces = [
-            Object(name, "box", PIECE, ORANGE, (*place, PIECE[2] / 2), float(random.uniform(-np.pi, np.pi)), mass=0.01)
+            Object(
+                name,
+                "box",
+                PIECE,
+                ORANGE,
+                (*place, PIECE[2] / 2),
+                float(random.uniform(-np.pi, np.pi)),
+                mass=0.01,
+            )
             for name, place in zip(PIECES, places, strict=True)
         ]
         marked = Object("zone", "marker", ZONE, WHITE, (*zone, ZONE[2] / 2))
@@ -92,31 +104,46 @@ class SweepTrash:
                     return
                 places = {name: world.pose(name)[:3, 3] for name in outside}
                 piece = max(outside, key=lambda name: float(np.hypot(*(places[name] - zone[:3, 3])[:2])))
-                yield from _push(hands, world, side, places[piece], zone[:3, 3])
+                yield from _push(hands, side, places[piece], zone[:3, 3])
         except OutOfReach:
             return
 
 
-def _push(hands: Hands, world: View, side: Side, piece: Array, goal: Array) -> Iterator[Array]:
-    """Push what is at `piece` towards `goal`, m, (3,) each."""
-    yield from retreat(hands, side)
+def _push(hands: Hands, side: Side, piece: Array, goal: Array) -> Iterator[Array]:
+    """Push what is at `piece` towards `goal`, m, (3,) each. Raises OutOfReach."""
+    low = _HIGH - hands.tip(side)[2]
+    if low > 0:
+        yield from hands.line(side, np.array((0.0, 0.0, low)))
     way = goal[:2] - piece[:2]
     distance = float(np.linalg.norm(way))
     ahead = np.array((*(way / distance), 0.0))
-    # The closed fingers are broader across the hand's heading: that side pushes.
+    behind = np.array((*(piece - _BEHIND * ahead)[:2], _HIGH))
+    stroke = (_BEHIND + distance - _FRONT - _INSIDE) * ahead
+    down = np.array((0.0, 0.0, _LOW - _HIGH))
+    joints = _all_the_way(hands, side, (behind, behind + down, behind + down + stroke), ahead)
+    yield from hands.swing(side, joints, CLOSED)
+    yield from hands.line(side, down)
+    yield from hands.line(side, stroke, _PUSH_SPEED)
+    yield from hands.line(side, -_BACK * ahead)
+    yield from hands.line(side, -down)
+
+
+def _all_the_way(hands: Hands, side: Side, points: tuple[Array, ...], ahead: Array) -> Array:
+    """Joints, rad, (6,), at the first point, from where the others can be reached without turning the hand.
+
+    The closed fingers are broader across the hand's heading: that side pushes. Raises OutOfReach.
+    """
     direction = float(np.arctan2(ahead[1], ahead[0]))
-    outwards = outward(piece, side)
-    heading = min(
+    outwards = outward(points[0], side)
+    headings = sorted(
         (outwards + wrapped(direction + turn - outwards) for turn in (0.0, np.pi)),
-        key=lambda angle: abs(angle - outwards),
+        key=lambda heading: abs(heading - outwards),
     )
-    behind = piece - _BEHIND * ahead
-    behind[2] = _HIGH
-    yield from hands.swing(side, hands.reach(side, behind, heading), CLOSED)
-    yield from hands.line(side, np.array((0.0, 0.0, _LOW - _HIGH)))
-    yield from hands.line(side, (_BEHIND + distance - _FRONT - _INSIDE) * ahead, _PUSH_SPEED)
-    yield from hands.line(side, -0.03 * ahead)
-    yield from hands.line(side, np.array((0.0, 0.0, _HIGH - _LOW)))
+    for heading, tilt in itertools.product(headings, _TILTS):
+        with suppress(OutOfReach):
+            joints, *_ = [hands.reach(side, point, heading, (tilt,)) for point in points]
+            return joints
+    raise OutOfReach
 
 
 def _inside(world: View, name: str) -> bool:

@@ -74,4 +74,6 @@ def thing(world: View, name: str) -> Object:
     for found in world.scene.objects:
         if found.name == name:
             return found
-    raise ValueError(f"no object {name!r} in this scene; it has {', '.join(o.name for o in world.scene.objects)}")
+    raise ValueError(
+        f"no object {name!r} in this scene; it has {', '.join(o.name for o in world.scene.objects)}"
+    )

@@ -61,6 +61,19 @@ def test_the_gripper_opens_as_far_as_it_is_told(opening: float) -> None:
     np.testing.assert_allclose(world.state[[6, 13]], opening, atol=2e-4)
 
 
+def test_the_gripper_closes_at_a_third_of_a_metre_per_second_at_most() -> None:
+    world = PhysicalWorld(Scene())
+    target = np.array((*READY, *READY))
+    target[6] = 0.0
+    world.command(target)
+    before = world.state[6]
+    for _ in range(12):
+        world.advance(TICK / 2)
+        assert before - world.state[6] < 0.33 * TICK / 2
+        before = world.state[6]
+    assert before < 0.015
+
+
 def test_the_servos_follow_a_swing_within_two_degrees() -> None:
     """1 rad/s at most, as the runtime's limits allow by default; commanded at 30 Hz, seen when the next one is due."""
     world = PhysicalWorld(Scene())
