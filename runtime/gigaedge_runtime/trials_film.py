@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gigaedge.compose import Compositor
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.lockstep_devices import LockstepCell
 
 RATE: Final = 10
