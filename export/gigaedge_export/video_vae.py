@@ -38,24 +38,16 @@ LOGVAR_RANGE = (-30.0, 20.0)
 
 
 class VideoVaeConfig(VaeConfig):
-    """Sizes of encoder and decoder."""
+    """Sizes of encoder and decoder. Where the encoder's shortcuts average whole channels, the decoder's repeat them."""
 
     decoder_base_dim: Count | None = None
     """None is the same as `base_dim`."""
     out_channels: Count
 
     @model_validator(mode="after")
-    def _decoder_fits(self) -> VideoVaeConfig:
+    def _patches_agree(self) -> VideoVaeConfig:
         if self.out_channels != self.in_channels:
             raise ValueError(f"out_channels {self.out_channels} differs from in_channels {self.in_channels}")
-        widths = self.decoder_widths[::-1]
-        for block, (inputs, outputs) in enumerate(pairwise((widths[0], *widths[:-1]))):
-            frames = 2 if self.time[::-1][block] else 1
-            if outputs * frames * 4 % inputs:
-                raise ValueError(
-                    f"decoder block {block}: a shortcut deals {inputs} channels out to {outputs} channels x {frames} "
-                    "frames x 4 cells; dim_mult does not allow it"
-                )
         return self
 
     @property
