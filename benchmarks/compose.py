@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from gigaedge.compose import Compositor
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge_runtime.compose import Compositor
 
 
 def median_ms(call: Callable[[], object], repeats: int = 200) -> float:

@@ -24,12 +24,12 @@ import typer
 from numpy.typing import NDArray
 
 from gigaedge.cli.observations import read_observation
+from gigaedge.compose import Compositor
 from gigaedge.errors import InputError
 from gigaedge.files import write_text
 from gigaedge.lerobot import Dataset, Episode
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge.site import ExecutionConfig
-from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.policy import Policy
 from handover_cell import Scene, Timing, closed_loop, recorded
 

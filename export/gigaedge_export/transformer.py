@@ -266,3 +266,13 @@ def fold(name: str, tensor: Tensor) -> Tensor:
     if name.startswith(EMBODIMENT_LAYERS):
         return tensor[0].T if tensor.ndim == 3 else tensor[0]
     return tensor.flatten(1) if name == "patch_embedding.weight" else tensor
+
+
+def unfold(name: str, tensor: Tensor, config: TransformerConfig) -> Tensor:
+    """The inverse of `fold`: every embodiment is stored with the same values."""
+    if name.startswith(EMBODIMENT_LAYERS):
+        stored = tensor.T if tensor.ndim == 2 else tensor
+        return stored.expand(config.num_embodiments, *stored.shape)
+    if name == "patch_embedding.weight":
+        return tensor.unflatten(1, (config.in_channels, *config.patch_size))
+    return tensor

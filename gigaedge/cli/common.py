@@ -90,6 +90,11 @@ class StageProgress:
         if self._task is not None:
             self._bar.advance(self._task, amount)
 
+    def show(self, what: str, completed: float) -> None:
+        """The stage is called something else now, and so much of it is done."""
+        if self._task is not None:
+            self._bar.update(self._task, description=what, completed=completed)
+
 
 @contextmanager
 def stage_progress(quiet: bool) -> Iterator[StageProgress]:

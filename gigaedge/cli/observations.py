@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.bundle import ViewInfo
+from gigaedge.compose import Compositor
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.files import read_tensors
 from gigaedge.robot import CAMERA_ROLES, CameraRole
-from gigaedge_runtime.compose import Compositor
 
 KEYS = (*(f"image.{role}" for role in CAMERA_ROLES), "state")
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gigaedge.bundle import Manifest, open_bundle, read_manifest
+from gigaedge.compose import Compositor
 from gigaedge.errors import CheckFailedError, InputError
 from gigaedge.fidelity import GATES, Check, compare, compare_actions, compare_picture, summary, worst
 from gigaedge.files import read_tensors, sha256
 from gigaedge.findings import FidelityInfo
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
 from gigaedge.sampling import Solver
-from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.policy import Chunk, Observation, Policy
 
 if TYPE_CHECKING:
@@ -143,6 +143,11 @@ def _against_pytorch(bundle: Path, loaded: LoadedCheckpoint, manifest: Manifest,
             info.solver,
         )
         checks += rows if index == 0 else rows[1:]
+    if manifest.video is not None:
+        from gigaedge.cli.proof_video import compare_future
+
+        policy.set_sampler(None)
+        checks += compare_future(policy, loaded, prompt, Observation(composite, state, noise), gates)
     return checks
 
 

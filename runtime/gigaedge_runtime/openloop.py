@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from gigaedge.compose import Compositor
 from gigaedge.errors import CheckFailedError
 from gigaedge.lerobot import Episode
 from gigaedge.openloop import Rollout
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.policy import Observation, Policy
 
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import open_bundle
 from gigaedge.clock import Clock, monotonic
+from gigaedge.compose import Compositor
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.site import Site
 from gigaedge_runtime.capture import CameraSet, CapturedViews, calibrated_latencies, open_cameras
 from gigaedge_runtime.children import POLICY_NICENESS, Launch, Lifeline, StopFlag, child_main
-from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.flight_packets import Sender
 from gigaedge_runtime.flight_taps import ChunkTap
 from gigaedge_runtime.latency_path import Birth, PathLog

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from gigaedge.compose import LAYOUTS, Compositor
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge.tiles import cover, tile
-from gigaedge_runtime.compose import LAYOUTS, Compositor
 
 SIZES = [(640, 480), (1280, 720), (848, 480), (320, 240), (480, 640)]
 

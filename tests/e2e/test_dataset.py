@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from gigaedge.bundle import read_manifest
+from gigaedge.compose import Compositor
 from gigaedge.files import read_tensors, write_tensors
 from gigaedge.robot import CAMERA_ROLES, DIM_NAMES
 from gigaedge_export.checkpoint import load_norm_stats
-from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.policy import Observation, Policy
 from tests.command_line import fails, succeeds
 from tests.lerobot_writer import DatasetWriter, read_video

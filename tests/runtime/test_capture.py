@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from gigaedge import librealsense
+from gigaedge.compose import Compositor
 from gigaedge.errors import CameraError, ConfigError
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge.site import CameraConfig
 from gigaedge_runtime.capture import CameraSet, CapturedViews, Refusal, open_cameras
-from gigaedge_runtime.compose import Compositor
 from gigaedge_runtime.devices import Frame, Trouble
 from gigaedge_runtime.devices.sim_realsense import SimulatedRealSense
 from gigaedge_runtime.report import CameraHealth

@@ -96,10 +96,10 @@ def _sides(site: Path) -> tuple[Side, ...]:
 
 def _views(file: Path, calibration: Calibration) -> tuple[Views | None, str]:
     """The reference pictures and their composite, or why there is none."""
+    from gigaedge.compose import Compositor
     from gigaedge.robot import CAMERA_ROLES
     from gigaedge_calibration.references import load_references
     from gigaedge_calibration.report import Views
-    from gigaedge_runtime.compose import Compositor
 
     try:
         references = load_references(file, calibration)

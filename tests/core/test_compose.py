@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gigaedge.compose import LAYOUTS, Compositor, Layout, _cheapest, _cover
 from gigaedge.errors import InputError, ObservationError
 from gigaedge.files import read_tensors
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge_runtime.compose import LAYOUTS, Compositor, Layout, _cheapest, _cover
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
