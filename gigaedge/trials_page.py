@@ -75,19 +75,33 @@ def difference_words(difference: DifferenceInfo) -> str:
 
 def how(report: TrialsReport) -> str:
     """The protocol in one paragraph."""
-    scenes = (
-        "A person set the scenes and judged every attempt."
-        if report.seed is None
-        else f"Scenes {report.seed} to {report.seed + report.episodes - 1} of each task, the same for every row; the "
-        "simulator's state judged them, in simulated time."
-    )
+    if report.seed is None:
+        next_one = "before the next one a person may reset what it needs. A person judged every attempt."
+    else:
+        next_one = (
+            f"the next one goes on from where things are. Scenes {report.seed} to {report.seed + report.episodes - 1} "
+            "of each task, the same for every row; the simulator's state judged them, in simulated time."
+        )
     return (
         f"{report.episodes} episodes per row, at most {report.attempts} attempts each; an attempt ends by success or "
-        f"with the task's time, and the next one goes on from where things are. {scenes} Intervals: 95 %, of rates "
-        "after Wilson, of differences after Newcombe; rows are taken as independent, which is on the safe side where "
-        "they try the same scenes. Attempts and time (median / p90, all attempts together): of the episodes that "
-        "succeeded. Failures: how the last attempt ended."
+        f"with its time; {next_one} Intervals: 95 %, of rates after Wilson, of differences after Newcombe; rows are "
+        "taken as independent, which is on the safe side where they try the same scenes. Attempts and time (median / "
+        "p90, all attempts together): of the episodes that succeeded. Failures: how the last attempt ended."
     )
+
+
+SHORT_HEADER: Final = ("task", "how", "success", "95 %", "first", "time, s", "failures", "difference")
+
+
+def short_cells(row: RowInfo) -> list[str]:
+    """One line of a table under `SHORT_HEADER`, for a terminal: the page's without what every row has in common."""
+    line = dict(zip(HEADER, cells(row), strict=True))
+    interval = row.difference.interval if row.difference is not None else None
+    bounds = f"{100 * interval.low:+.0f} to {100 * interval.high:+.0f} %" if interval is not None else "-"
+    return [
+        *(row.task, row.name, f"{row.summary.successes}/{row.summary.episodes}"),
+        *(line["95 % interval"], line["first attempt"], line["time, s"], line["failures"], bounds),
+    ]
 
 
 def render(report: TrialsReport, clips: Sequence[Clip] = ()) -> str:

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from gigaedge.trials import Mode, TrialsReport
     from gigaedge.trials_page import Clip
 
-SHOWN: Final = (0, 1, 3, 4, 6, 7, 8, 10, 11, 12)
-"""Columns of the page's table that a terminal has room for."""
-
 _JUDGES: Final = {"person": "a person judges", "simulation": "the simulation judges"}
 
 _EXAMPLES = """\
@@ -210,9 +207,8 @@ def _show(made: TrialsReport, *, json: bool) -> None:
     if json:
         typer.echo(made.model_dump_json(indent=1, by_alias=True))
         return
-    from gigaedge.trials_page import HEADER, cells, how
+    from gigaedge.trials_page import SHORT_HEADER, how, short_cells
 
-    shown = [[line[column] for column in SHOWN] for line in (HEADER, *map(cells, made.rows))]
-    print_table("Trials", shown[0], shown[1:])
+    print_table("Trials", list(SHORT_HEADER), [short_cells(row) for row in made.rows])
     typer.echo(how(made))
     print_notices(list(made.notices))

@@ -40,6 +40,7 @@ def simulate(
     `latency`: s of simulated time; None: what each bundle takes here. Raises InputError or BundleError before anything
     is played; DeviceError: no pictures can be drawn.
     """
+    _check(site)
     seeds = seeds_of(seed, episodes)
     plans = _plan(site, find_tasks(tasks), ways, blind=blind, expert=expert)
     if latency is None:
@@ -67,6 +68,18 @@ def simulate(
     return Scored(rows, whole, clips, notices)
 
 
+def _check(site: Site) -> None:
+    """Raise InputError where the simulated world could not be what the site says."""
+    if any(arm.driver == "absent" for arm in site.arms):
+        raise InputError("trials in simulation move both arms; the site file says that one is absent")
+    sizes = {(camera.width, camera.height) for camera in site.cameras}
+    if len(sizes) > 1:
+        found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise InputError(
+            f"trials in simulation draw all cameras in one size; the site file has {found} px: make them alike"
+        )
+
+
 def _plan(
     site: Site, tasks: Sequence[Task], ways: Sequence[Way], *, blind: bool, expert: bool
 ) -> list[RowPlan]:
@@ -80,8 +93,6 @@ def _plan(
             plans.append(RowPlan(task.name, task.instruction, ways[0], ways[0].mode, blind=True))
         if expert:
             plans.append(RowPlan(task.name, task.instruction, None, ways[0].mode))
-    if any(arm.driver == "absent" for arm in site.arms):
-        raise InputError("trials in simulation move both arms; the site file says that one is absent")
     return plans
 
 

@@ -14,10 +14,11 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gigaedge.robot import CAMERA_ROLES, JOINTS, SIDES, CameraRole, Side, arm_slice
-from gigaedge.site import Site
+from gigaedge.robot import JOINTS, SIDES, CameraRole, Side, arm_slice
+from gigaedge.site import CameraConfig, Site
 from gigaedge_runtime.capture import CameraSet
 from gigaedge_runtime.devices import ArmState, Frame, Trouble
+from gigaedge_runtime.devices.threaded import owned
 from gigaedge_runtime.physics.model import TIMESTEP
 from gigaedge_runtime.report import CameraHealth
 
@@ -55,12 +56,12 @@ class LockstepCell:
 
         Args:
             world: just reset; from now on only this object moves it.
-            site: gives the rates of control and cameras.
+            site: gives the rates of control and cameras, and how pictures are turned.
             blind: cameras deliver grey pictures.
         """
         self.world = world
         self.arms = {side: LockstepArm(side, self) for side in SIDES}
-        self.cameras = CameraSet([LockstepCamera(role, self, blind=blind) for role in CAMERA_ROLES])
+        self.cameras = CameraSet([LockstepCamera(camera, self, blind=blind) for camera in site.cameras])
         self.targets: Array = np.array(world.state)
         """What both arms were last told, rad and m, shape (14,)."""
         self.now = 0.0
@@ -139,9 +140,10 @@ class LockstepCamera:
     odd_frames: Mapping[str, int] = {}
     trouble: Trouble | None = None
 
-    def __init__(self, role: CameraRole, cell: LockstepCell, *, blind: bool) -> None:
+    def __init__(self, config: CameraConfig, cell: LockstepCell, *, blind: bool) -> None:
         """`blind`: deliver grey instead of what there is to see."""
-        self.role = role
+        self.role = config.role
+        self._flip = config.flip
         self._cell = cell
         self._blind = blind
         self._newest: Frame | None = None
@@ -157,7 +159,7 @@ class LockstepCamera:
         """The newest frame, drawn the first time that it is asked for."""
         cell, newest = self._cell, self._newest
         if newest is None or newest.number != cell.frame:
-            image = cell.world.picture(self.role)
+            image = owned(cell.world.picture(self.role), self._flip)
             if self._blind:
                 image = np.full_like(image, GREY)
             newest = Frame(self.role, image, cell.frame, cell.now, cell.now, "global_time")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gigaedge.cli import browser
-from gigaedge.trials_page import HEADER, Clip, cells, difference_words, how, render
+from gigaedge.trials_page import HEADER, SHORT_HEADER, Clip, cells, difference_words, how, render, short_cells
 from tests.page_reader import Page
 from tests.trials_reports import episode, report, row
 
@@ -40,6 +40,22 @@ def test_a_line_says_how_it_went() -> None:
     assert expert[1:6] == ["expert", "-", "-", "rtc", "-"]
 
 
+def test_a_terminal_gets_a_short_line() -> None:
+    lines = [short_cells(each) for each in report().rows]
+    assert all(len(line) == len(SHORT_HEADER) for line in lines)
+    assert lines[0] == [
+        "lift-block",
+        "fp32, 10 steps, rtc",
+        "8/8",
+        "68 to 100 %",
+        "8/8",
+        "3.3 / 3.6",
+        "-",
+        "-",
+    ]
+    assert lines[1][-2:] == ["1 time, 1 dropped", "-59 to +12 %"]
+
+
 def test_the_page_is_whole_and_needs_nothing() -> None:
     made = report(notices=("scene 3 went otherwise",), interrupted=True)
     clips = [Clip(1, made.rows[1].episodes[5], MP4), Clip(0, made.rows[0].episodes[0], MP4)]
@@ -63,7 +79,9 @@ def test_the_page_is_whole_and_needs_nothing() -> None:
 
 
 def test_trials_that_a_person_judged_say_so() -> None:
-    assert "A person set the scenes and judged every attempt." in how(report(seed=None, judge="person"))
+    told = how(report(seed=None, judge="person"))
+    assert "before the next one a person may reset what it needs. A person judged every attempt." in told
+    assert "goes on from where things are" not in told
 
 
 def test_trials_without_a_row_make_a_page() -> None:

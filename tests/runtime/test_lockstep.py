@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from gigaedge.robot import DELTA_MASK
+from gigaedge.robot import DELTA_MASK, CameraRole
 from gigaedge_runtime.lockstep import Attempt, Conduct, attempt
 from gigaedge_runtime.lockstep_devices import GREY, LockstepCell
 from gigaedge_runtime.policy_process import Planner
@@ -142,6 +143,29 @@ def test_the_blind_see_grey() -> None:
     bench = Bench(blind=True)
     bench.run(limit=1.0)
     assert {picture for _, picture, _ in bench.policy.seen} == {GREY}
+
+
+def test_pictures_are_turned_as_the_site_says() -> None:
+    """A camera that hangs upside down in the site file delivers what it would on the robot."""
+    site = lockstep_site()
+    cameras = tuple(camera.model_copy(update={"flip": "both"}) for camera in site.cameras)
+    turned, straight = (
+        LockstepCell(Shaded(), each) for each in (site.model_copy(update={"cameras": cameras}), site)
+    )
+    for role, camera in straight.cameras.cameras.items():
+        seen, expected = turned.cameras.cameras[role].latest(), camera.latest()
+        assert seen is not None
+        assert expected is not None
+        np.testing.assert_array_equal(seen.image, expected.image[::-1, ::-1])
+        assert seen.image[0, 0, 0] != seen.image[-1, -1, 0]
+
+
+class Shaded(FakeWorld):
+    """Brighter towards the lower right corner."""
+
+    def picture(self, role: CameraRole) -> NDArray[np.uint8]:
+        shade = np.add.outer(np.arange(48), np.arange(64)).astype(np.uint8)
+        return np.repeat(shade[:, :, np.newaxis], 3, axis=2)
 
 
 def test_a_policy_that_can_continue_its_chunk_is_told_when_it_takes_over() -> None:
