@@ -64,18 +64,19 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """One step along the gradients; there is no `closure`."""
         for group in self.param_groups:
-            kernels: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            kernels: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 if parameter.ndim >= 4 and parameter.shape[0] > 1 and parameter[0].numel() > 1:
-                    kernels[torch.Size((parameter.shape[0], parameter[0].numel()))].append(parameter)
+                    momentum = self._momentum(parameter, parameter.grad).flatten(1)
+                    kernels[momentum.shape].append((parameter, momentum))
                 else:
                     self._adam(parameter, parameter.grad, group["lr"] * ADAM_SHARE)
-            for shape, parameters in kernels.items():
-                steps = orthogonal(torch.stack([self._momentum(p, p.grad).flatten(1) for p in parameters]))
-                rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                for parameter, step in zip(parameters, steps, strict=True):
+            for (rows, columns), pairs in kernels.items():
+                steps = orthogonal(torch.stack([momentum for _, momentum in pairs]))
+                rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for (parameter, _), step in zip(pairs, steps, strict=True):
                     parameter.mul_(1 - group["lr"] * DECAY).add_(step.view_as(parameter), alpha=-rate)
 
     def _momentum(self, parameter: Tensor, gradient: Tensor) -> Tensor:
