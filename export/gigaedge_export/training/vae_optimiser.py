@@ -55,7 +55,7 @@ def initialise(vae: VideoVae) -> None:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonal steps for kernels, Adam for biases and norms."""
+    """Orthogonal steps for kernels, Adam for biases and norms; what has no gradient stays."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
         super().__init__(parameters, {"lr": lr})
@@ -64,28 +64,31 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """One step along the gradients; there is no `closure`."""
         for group in self.param_groups:
-            kernels: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            kernels: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
                 if parameter.ndim >= 4 and parameter.shape[0] > 1 and parameter[0].numel() > 1:
-                    kernels[torch.Size((parameter.shape[0], parameter[0].numel()))].append(parameter)
+                    momentum = self._momentum(parameter, parameter.grad).flatten(1)
+                    kernels[momentum.shape].append((parameter, momentum))
                 else:
-                    self._adam(parameter, group["lr"] * ADAM_SHARE)
-            for shape, parameters in kernels.items():
-                steps = orthogonal(torch.stack([self._momentum(p).flatten(1) for p in parameters]))
-                rate = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                for parameter, step in zip(parameters, steps, strict=True):
+                    self._adam(parameter, parameter.grad, group["lr"] * ADAM_SHARE)
+            for (rows, columns), pairs in kernels.items():
+                steps = orthogonal(torch.stack([momentum for _, momentum in pairs]))
+                rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+                for (parameter, _), step in zip(pairs, steps, strict=True):
                     parameter.mul_(1 - group["lr"] * DECAY).add_(step.view_as(parameter), alpha=-rate)
 
-    def _momentum(self, parameter: Tensor) -> Tensor:
+    def _momentum(self, parameter: Tensor, gradient: Tensor) -> Tensor:
         """Nesterov's: the gradient, looked at a step ahead."""
-        gradient, state = _gradient(parameter), self.state[parameter]
+        state = self.state[parameter]
         if not state:
             state["mean"] = torch.zeros_like(parameter)
         state["mean"].lerp_(gradient, 1 - MOMENTUM)
         return gradient.lerp(state["mean"], MOMENTUM)
 
-    def _adam(self, parameter: Tensor, rate: float) -> None:
-        gradient, state = _gradient(parameter), self.state[parameter]
+    def _adam(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
+        state = self.state[parameter]
         if not state:
             state |= {"steps": 0, "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
         state["steps"] += 1
@@ -96,16 +99,20 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """(n, rows, columns) with singular values near 1, their singular vectors kept."""
+    """(n, rows, columns) with singular values near 1, their singular vectors kept.
+
+    Every iteration multiplies from the short side by a polynomial of the products of rows. Those polynomials commute,
+    so that they are multiplied up by themselves, and the long side takes part twice in all.
+    """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     first, third, fifth = QUINTIC
+    products = x @ x.mT
+    identity = total = torch.eye(x.shape[1]).expand_as(products)
     for _ in range(ITERATIONS):
-        square = x @ x.mT
-        x = first * x + (third * square + fifth * square @ square) @ x
+        factor = first * identity + third * products + fifth * products @ products
+        total = factor @ total
+        products = factor @ products @ factor
+    x = total @ x
     return x.mT if tall else x
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -6,7 +6,8 @@ is the run that was not.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ class Batch:
     clips: int = 1
     clip_side: int = 64
     """px."""
+    clip_every: int = 4
+    """Steps. A frame of a clip costs three times a picture; every clip begins with one."""
 
 
 @dataclass(frozen=True)
@@ -53,27 +56,33 @@ class Losses:
     kl: float
     """nats per latent value."""
 
+    @staticmethod
+    def mean(several: Sequence[Losses]) -> Losses:
+        """Of each loss."""
+        return Losses(*np.mean([astuple(losses) for losses in several], axis=0).tolist())
+
     def log(self) -> dict[str, float]:
         """Rounded, by name."""
         return {name: round(value, 6) for name, value in asdict(self).items()}
 
 
-def crops(clips: NDArray[np.uint8], batch: Batch, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Single pictures (images, 1, side, side, 3) and clips (clips, 5, side, side, 3), u8 RGB."""
+def crops(clips: NDArray[np.uint8], batch: Batch, step: int, random: np.random.Generator) -> list[Tensor]:
+    """What one step looks at, u8 RGB: pictures (images, 1, side, side, 3), and clips (clips, 5, side, side, 3)."""
     frames = clips.shape[1]
     singles = []
     for _ in range(batch.images):
         clip, frame = int(random.integers(len(clips))), int(random.integers(frames))
         singles.append(_crop(clips[clip, frame : frame + 1], batch.image_side, random))
-    several = [
-        _crop(clips[int(random.integers(len(clips)))], batch.clip_side, random) for _ in range(batch.clips)
-    ]
-    return torch.from_numpy(np.stack(singles)), torch.from_numpy(np.stack(several))
+    drawn = [torch.from_numpy(np.stack(singles))]
+    if step % batch.clip_every == 0:
+        chosen = [clips[int(random.integers(len(clips)))] for _ in range(batch.clips)]
+        drawn.append(torch.from_numpy(np.stack([_crop(clip, batch.clip_side, random) for clip in chosen])))
+    return drawn
 
 
-def backward(vae: VideoVae, batches: tuple[Tensor, ...], generator: torch.Generator) -> Losses:
+def backward(vae: VideoVae, batches: Sequence[Tensor], generator: torch.Generator) -> Losses:
     """Add the gradients of the mean loss of `batches` (u8, as `crops` makes them) to the weights'."""
-    sums = np.zeros(4)
+    several = []
     for batch in batches:
         target = pixels(batch)
         posterior = vae.encode(target)
@@ -83,8 +92,8 @@ def backward(vae: VideoVae, batches: tuple[Tensor, ...], generator: torch.Genera
         square = F.mse_loss(found, target)
         loss = l1 + SQUARE_WEIGHT * square + GRADIENT_WEIGHT * gradient + KL_WEIGHT * kl
         (loss / len(batches)).backward()
-        sums += [l1.item(), square.item(), gradient.item(), kl.item()]
-    return Losses(*(sums / len(batches)).tolist())
+        several.append(Losses(l1.item(), square.item(), gradient.item(), kl.item()))
+    return Losses.mean(several)
 
 
 def gradient_loss(found: Tensor, target: Tensor) -> Tensor:
