@@ -7,7 +7,8 @@
     BUNDLE/weights.safetensors   the graphs' external data, each weight once
     BUNDLE/prompts*.safetensors  prompt embeddings by name; `gigaedge prompt` puts a new file in its place
 
-Layout `single` has one BUNDLE/policy.onnx in place of the three graphs.
+Layout `single` has one BUNDLE/policy.onnx in place of the three graphs. A bundle that can also say what it expects to
+see (`export --video`) has BUNDLE/video.onnx and BUNDLE/decoder.onnx beside them, which no chunk of actions needs.
 `open_bundle` verifies schema, files and checksums before anything is run.
 """
 
@@ -28,7 +29,7 @@ from gigaedge.findings import FidelityInfo, LedgerInfo
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM, CameraRole
 from gigaedge.sampling import Solver
 
-GraphName = Literal["text", "context", "step", "policy"]
+GraphName = Literal["text", "context", "step", "policy", "video", "decoder"]
 Layout = Literal["split", "single"]
 
 SCHEMA: Final = 1
@@ -40,6 +41,8 @@ LAYOUTS: Final[dict[Layout, tuple[GraphName, ...]]] = {
     "single": ("policy",),
 }
 """The graphs of each layout."""
+VIDEO_GRAPHS: Final[tuple[GraphName, ...]] = ("video", "decoder")
+"""Those of the video branch: one step of the future latents, and latents to frames."""
 
 Precision = Literal["fp32", "fp16", "int8", "int4"]
 PRECISIONS: Final[tuple[Precision, ...]] = ("fp32", "fp16", "int8", "int4")
@@ -79,7 +82,7 @@ class ModelInfo(Part):
     """Upstream `config.json`, as it was read."""
     vae: dict[str, Any]
     parameters: int
-    """Number of weights in the bundle."""
+    """Number of weights that chunks are made with; those of the video branch alone are not counted."""
 
 
 class ScheduleInfo(Part):
@@ -106,6 +109,31 @@ class SamplerInfo(Part):
     timestep_rounding: Literal["bf16", "exact"]
     noise: Literal["normal(0, 1)"] = "normal(0, 1)"
     schedules: Annotated[tuple[ScheduleInfo, ...], Field(min_length=1)]
+
+
+class VideoInfo(Part):
+    """How a chunk's cache goes on to the frames that the policy expects to see."""
+
+    offsets: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Which action each future frame shows the outcome of: frame i is due offsets[i] / rate_hz after the observation.
+    The decoder's first frame, before these, is the observation's own."""
+    shift: float = Field(gt=0)
+    actions: Literal["clean", "same time"]
+    """What the future sees of the predicted actions: them at flow time 0, or them with as much of their noise as the
+    future has left, at its flow time; as in training (docs/decisions/0012)."""
+    sigmas: tuple[float, ...]
+    timesteps: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> VideoInfo:
+        if len(self.sigmas) != len(self.timesteps) + 1:
+            raise ValueError("needs one sigma more than timesteps")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Euler steps from noise to future latents: the rows of the video graph's time table."""
+        return len(self.timesteps)
 
 
 class ViewInfo(Part):
@@ -217,14 +245,18 @@ class Manifest(Part):
     action: ActionInfo
     prompts: PromptsInfo
     precision: PrecisionInfo
+    """Of the graphs that make actions; those of the video branch compute in fp32."""
+    video: VideoInfo | None = None
+    """None: the bundle cannot say what it expects to see."""
     fidelity: FidelityInfo | None = None
     ledger: LedgerInfo | None = None
 
     @model_validator(mode="after")
     def _graphs_are_complete(self) -> Manifest:
-        needed = LAYOUTS[self.layout]
+        needed = LAYOUTS[self.layout] + (VIDEO_GRAPHS if self.video else ())
         if set(self.graphs) != set(needed):
-            raise ValueError(f"graphs: layout {self.layout} needs {', '.join(needed)}")
+            extra = " with the video branch" if self.video else ""
+            raise ValueError(f"graphs: layout {self.layout}{extra} needs {', '.join(needed)}")
         return self
 
     def schedule(self, steps: int | None, solver: Solver = "euler") -> ScheduleInfo:

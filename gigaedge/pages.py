@@ -53,7 +53,7 @@ COLOURS: Final = ("#3b82c4", "#e07b39", "#3a9d5d", "#c2559d", "#8a6fd1", "#b08a1
 """For the series of a figure; of middle brightness."""
 
 
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 """So that a browser asks nobody for anything, whatever a page says."""
 
 _LEAST_SCALE: Final = 0.7

@@ -58,6 +58,23 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return export
 
 
+@pytest.fixture(scope="session")
+def video_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GWP-0.5's golden checkpoint, exported with its video branch and compared with PyTorch, as a person does it.
+
+    All but the video branch is that of `exported("gwp05-tiny")`.
+    """
+    from tests.command_line import succeeds
+
+    folder = GOLDEN / "gwp05-tiny"
+    out = tmp_path_factory.mktemp("bundles") / "video"
+    succeeds(
+        *("export", "--checkpoint", folder, "--prompt", f"task={folder / 'io.safetensors'}", "--out", out),
+        *("--steps", "10,4", "--video", "--video-steps", 5, "--verify"),
+    )
+    return out
+
+
 @pytest.fixture(scope="module")
 def private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A HOME of its own: librealsense writes its statistics there when its context goes."""

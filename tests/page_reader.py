@@ -60,7 +60,7 @@ class Page(Reader):
     def __init__(self, html: str) -> None:
         super().__init__(html)
         assert not {"script", "link", "iframe", "img"} & set(self.tags)
-        assert all(reference.startswith("#") for reference in self.references)
+        assert all(reference.startswith(("#", "data:video/mp4;")) for reference in self.references)
         assert len(self.ids) == len(set(self.ids))
         assert len(self.labels) == self.tags.count("svg") == self.tags.count("figure")
         assert all(len(label) > 20 for label in self.labels)

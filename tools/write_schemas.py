@@ -13,6 +13,7 @@ from gigaedge.calibration import Calibration
 from gigaedge.simulation import PhysicalCell, World
 from gigaedge.site import Site
 from gigaedge.text_encoder import TextEncoderInfo
+from gigaedge.trials import TrialsReport
 
 DOCS = Path(__file__).parents[1] / "docs"
 MODELS: dict[str, type[BaseModel]] = {
@@ -23,6 +24,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "simulation.schema.json": World,
     "site.schema.json": Site,
     "text_encoder.schema.json": TextEncoderInfo,
+    "trials.schema.json": TrialsReport,
 }
 
 

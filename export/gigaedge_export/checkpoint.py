@@ -29,8 +29,10 @@ from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.shards import Shards, weight_files
 from gigaedge_export.transformer import WorldActionTransformer
 from gigaedge_export.vae import FirstFrameVae
+from gigaedge_export.video_vae import VideoVae, VideoVaeConfig
 
-UNUSED_VAE_PREFIXES = ("decoder.", "post_quant_conv.")
+DECODER = ("decoder.", "post_quant_conv.")
+"""What the names of the VAE's tensors begin with that only frames are made with."""
 CHECK_BLOCK = 1 << 20
 """Elements looked at together."""
 _CONTIGUOUS = torch.contiguous_format
@@ -138,10 +140,32 @@ def load_vae(folder: Path, progress: Progress = QUIET) -> tuple[FirstFrameVae, S
         vae_module.checkpoint_shapes(model),
         progress,
         "VAE",
-        unused=lambda name: name.startswith(UNUSED_VAE_PREFIXES) or ".time_conv." in name,
+        unused=lambda name: name.startswith(DECODER) or ".time_conv." in name,
         convert=lambda name, tensor: vae_module.fold(name, tensor, config),
     )
     return model, shards
+
+
+def load_decoder(folder: Path, progress: Progress = QUIET) -> VideoVae:
+    """Build a VAE that only decodes on the tensors of its files, in memory. Raises CheckpointError."""
+    config = load_config(folder / "config.json", VideoVaeConfig)
+    with torch.device("meta"):
+        model = VideoVae(config)
+    del model.encoder, model.quant_conv
+    if not any(name.startswith(DECODER) for name in Shards(folder).names()):
+        raise CheckpointError(
+            f"{folder}: has no decoder, only an encoder; --video needs the whole VAE, as upstream stores it"
+        )
+    _fill(
+        model,
+        folder,
+        {name: tensor.shape for name, tensor in model.state_dict().items()},
+        progress,
+        "VAE's decoder",
+        unused=lambda name: not name.startswith(DECODER),
+        convert=lambda name, tensor: tensor,
+    )
+    return model
 
 
 def load_norm_stats(path: Path) -> NormStats:

@@ -49,6 +49,7 @@ from gigaedge_export.sampler import Schedule, TimestepRounding, first_rows, sche
 from gigaedge_export.settle import random_sample, require_observations, settle
 from gigaedge_export.single import compose_single
 from gigaedge_export.trace import signature, trace
+from gigaedge_export.video_export import VideoOptions, prepare_video, trace_video
 from gigaedge_export.weights import SHARED, save_graphs
 
 PROMPTS_FILE = "prompts.safetensors"
@@ -71,6 +72,8 @@ class ExportOptions:
     opset: int = 23
     recipe: Recipe = field(default_factory=Recipe)
     layout: Layout = "split"
+    video: VideoOptions | None = None
+    """None: no video branch."""
 
 
 def export_bundle(
@@ -100,11 +103,23 @@ def export_bundle(
     ]
     embeddings, notices = _prompts(prompts, options.prompt_length, transformer.config.text_dim)
     with atomic_directory(out, mark=MANIFEST, replace=replace) as folder, torch.no_grad():
+        context_tokens = _context_tokens(checkpoint, geometry)
+        branch = None
+        if options.video is not None:
+            branch = prepare_video(
+                checkpoint,
+                geometry,
+                context_tokens,
+                options.video,
+                timesteps=options.timesteps,
+                layout=options.layout,
+                progress=progress,
+            )
         progress("folding constants")
         graphs = (
-            TextGraph(transformer, geometry),
+            TextGraph(transformer, geometry, video=branch is not None),
             ContextGraph(transformer, vae, stats, geometry),
-            StepGraph(transformer, stats, schedules, geometry, _context_tokens(checkpoint, geometry)),
+            StepGraph(transformer, stats, schedules, geometry, context_tokens),
         )
         checkpoint.release()
         models: dict[str, ir.Model] = {}
@@ -125,6 +140,8 @@ def export_bundle(
         if options.layout == "single":
             first = schedules[0]
             models = {"policy": compose_single(models, np.arange(first.steps), first.coefficients)}
+        if branch is not None:
+            models |= trace_video(branch, options.opset, models, progress)
         weights = save_graphs(models, folder, progress, checkpoint.release)
         for stage in models:
             onnx.checker.check_model(folder / f"{stage}.onnx", full_check=True)
@@ -173,6 +190,7 @@ def export_bundle(
                 kept=settled.recipe.kept_higher(),
                 casts=settled.casts,
             ),
+            video=branch.info if branch else None,
         )
         write_manifest(folder, manifest)
         if prove is not None:

@@ -51,7 +51,8 @@ def key_value_names(prefix: str, layers: int) -> list[str]:
     return [f"{prefix}.{layer:02d}.{part}" for layer in range(layers) for part in ("key", "value")]
 
 
-def _paired(flat: tuple[Tensor, ...] | list[Tensor]) -> list[KeyValue]:
+def paired(flat: tuple[Tensor, ...] | list[Tensor]) -> list[KeyValue]:
+    """Keys and values, flat as a graph's inputs are, per layer."""
     return [KeyValue(key, value) for key, value in zip(flat[::2], flat[1::2], strict=True)]
 
 
@@ -59,15 +60,10 @@ def _flattened(pairs: list[KeyValue]) -> list[Tensor]:
     return [tensor for pair in pairs for tensor in pair]
 
 
-class Graph(nn.Module, ABC):
+class Traceable(nn.Module, ABC):
     """A module with a name, example inputs, and names for what goes in and out."""
 
     stage: str
-
-    def __init__(self, transformer: WorldActionTransformer, geometry: Geometry) -> None:
-        super().__init__()
-        self.transformer = transformer
-        self.geometry = geometry
 
     @abstractmethod
     def example(self) -> dict[str, Tensor]:
@@ -77,14 +73,19 @@ class Graph(nn.Module, ABC):
     def output_names(self) -> list[str]:
         """Names of the outputs, in the order of `forward`."""
 
+
+class Graph(Traceable):
+    """A part of the transformer."""
+
+    def __init__(self, transformer: WorldActionTransformer, geometry: Geometry) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.geometry = geometry
+
     @property
     def layers(self) -> int:
         """Number of transformer layers."""
         return self.transformer.config.num_layers
-
-    def text_layers(self, expert: str) -> int:
-        """Layers whose text is needed: the last layer's image tokens are never updated."""
-        return self.layers - 1 if expert == "visual" else self.layers
 
     def key_value_example(self, prefix: str, layers: int, tokens: int) -> dict[str, Tensor]:
         """Keys and values of the right shapes, by name."""
@@ -94,9 +95,22 @@ class Graph(nn.Module, ABC):
 
 
 class TextGraph(Graph):
-    """Prompt embedding (length, text_dim) -> keys and values of cross-attention, per expert and layer."""
+    """Prompt embedding (length, text_dim) -> keys and values of cross-attention, per expert and layer.
+
+    For actions alone, the last layer's image tokens are never updated; with `video` those of the future are.
+    """
 
     stage = "text"
+
+    def __init__(
+        self, transformer: WorldActionTransformer, geometry: Geometry, *, video: bool = False
+    ) -> None:
+        super().__init__(transformer, geometry)
+        self.video = video
+
+    def text_layers(self, expert: str) -> int:
+        """Layers whose text is needed."""
+        return self.layers - 1 if expert == "visual" and not self.video else self.layers
 
     def forward(self, prompt_embeds: Tensor) -> list[Tensor]:
         """See the class."""
@@ -161,7 +175,7 @@ class ContextGraph(Graph):
     def _texts(self, flat: tuple[Tensor, ...]) -> dict[str, list[KeyValue]]:
         per_expert = len(flat) // len(self.transformer.experts)
         return {
-            expert: _paired(flat[i * per_expert : (i + 1) * per_expert])
+            expert: paired(flat[i * per_expert : (i + 1) * per_expert])
             for i, expert in enumerate(self.transformer.experts)
         }
 
@@ -245,7 +259,7 @@ class StepGraph(Graph):
         *layer_vectors, head_shift, head_scale = vectors
         modulations = [Modulation(*layer_vectors[6 * i : 6 * i + 6]) for i in range(self.layers)]
         condition = Conditioned(modulations, head_shift, head_scale)
-        seen, text = _paired(caches[: 2 * self.layers]), _paired(caches[2 * self.layers :])
+        seen, text = paired(caches[: 2 * self.layers]), paired(caches[2 * self.layers :])
         groups = [model.action_group(actions)]
         for layer, block in enumerate(model.blocks):
             groups, _ = block(groups, [modulations[layer]], [text[layer]], seen[layer])

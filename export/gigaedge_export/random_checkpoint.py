@@ -24,6 +24,7 @@ from gigaedge_export.config import CLASS_NAMES, Generation, TransformerConfig, V
 from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.transformer import WorldActionTransformer
 from gigaedge_export.vae import FirstFrameVae
+from gigaedge_export.video_vae import VideoVae, VideoVaeConfig
 
 WEIGHTS = "diffusion_pytorch_model"
 """Stem of upstream's file names."""
@@ -77,6 +78,7 @@ def write_random_checkpoint(
     *,
     seed: int = 0,
     smooth: bool = False,
+    decoder: bool = False,
     dtype: torch.dtype = torch.float32,
     shard_bytes: int | None = None,
     replace: bool = False,
@@ -85,7 +87,8 @@ def write_random_checkpoint(
     """Write `transformer/`, `vae/`, `norm_stats.json` and a prompt embedding into `out`.
 
     `smooth` sets the action encoder and decoder so that the flow forgets its noise: neighbouring actions come out
-    alike, as a trained policy's do, and an arm can follow them. `shard_bytes` splits the transformer's weights into
+    alike, as a trained policy's do, and an arm can follow them. With `decoder` the VAE can make frames, too, for
+    `export --video`. `shard_bytes` splits the transformer's weights into
     files of about that size with an index, as upstream's are; `dtype` is the transformer's, the VAE stays fp32.
     """
     random = torch.Generator().manual_seed(seed)
@@ -97,6 +100,13 @@ def write_random_checkpoint(
         "transformer": transformer_module.checkpoint_shapes(transformer),
         "vae": vae_module.checkpoint_shapes(vae),
     }
+    if decoder:
+        # What was drawn without it is drawn first, and stays as it was.
+        with torch.device("meta"):
+            whole = VideoVae(VideoVaeConfig.model_validate(configs["vae"]))
+        shapes["vae"] |= {
+            name: tensor.shape for name, tensor in whole.state_dict().items() if name not in shapes["vae"]
+        }
     passing = _passing_values(shapes["transformer"]) if smooth else {}
     with atomic_directory(out, mark=NORM_STATS, replace=replace) as folder:
         for part, config in configs.items():
@@ -164,6 +174,7 @@ def _vae_config(sizes: Sizes) -> dict[str, Any]:
         "num_res_blocks": 2,
         "temperal_downsample": [False, True, True],
         "in_channels": 12,
+        "out_channels": 12,
         "patch_size": 2,
         "is_residual": True,
         "attn_scales": [],

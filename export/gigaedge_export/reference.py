@@ -50,11 +50,8 @@ def reference_chunk(
     `context`, which no schedule changes), `velocity`, `trajectory`, `action`.
     """
     model, stats = checkpoint.transformer, checkpoint.stats
-    low, high = torch.tensor(stats.state_q01), torch.tensor(stats.state_q99)
     raw = torch.from_numpy(state)
-    normalized = (raw - low) / (high - low).clamp_min(RANGE_FLOOR) * 2 - 1
-    padded = torch.zeros(1, model.config.in_action_channels)
-    padded[0, :ROBOT_DIM] = normalized
+    padded = normalised_state(checkpoint, state)
     latents = checkpoint.vae(torch.from_numpy(composite))
     text = torch.from_numpy(prompt)
     x = torch.from_numpy(noise)
@@ -91,6 +88,14 @@ def reference_chunk(
         "trajectory": torch.stack(trajectory).numpy(),
         "action": action.numpy(),
     }
+
+
+def normalised_state(checkpoint: LoadedCheckpoint, state: NDArray[np.float32]) -> Tensor:
+    """A raw state (14,) as the network takes it, (1, channels)."""
+    low, high = torch.tensor(checkpoint.stats.state_q01), torch.tensor(checkpoint.stats.state_q99)
+    padded = torch.zeros(1, checkpoint.transformer.config.in_action_channels)
+    padded[0, :ROBOT_DIM] = (torch.from_numpy(state) - low) / (high - low).clamp_min(RANGE_FLOOR) * 2 - 1
+    return padded
 
 
 def _guided(

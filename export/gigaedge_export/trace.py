@@ -22,12 +22,12 @@ from torch import Tensor
 
 from gigaedge.bundle import TensorInfo
 from gigaedge.errors import GigaedgeError
-from gigaedge_export.graphs import Graph
+from gigaedge_export.graphs import Traceable
 from gigaedge_export.places import place
 from gigaedge_export.quantize import as_type
 
 
-def trace(graph: Graph, opset: int) -> ir.Model:
+def trace(graph: Traceable, opset: int) -> ir.Model:
     """Trace a graph module into ONNX with readable node names and no tracing debris."""
     example = graph.example()
     exporter_log = logging.getLogger("torch.onnx")

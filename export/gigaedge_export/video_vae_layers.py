@@ -73,8 +73,10 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Same shape."""
         frames = join_frames(x)
-        query, key, value = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2).chunk(3, dim=-1)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        # With an axis of heads, though there is one: attention without it does not export.
+        heads = self.to_qkv(self.norm(frames)).flatten(2).transpose(1, 2).unsqueeze(1)
+        query, key, value = heads.chunk(3, dim=-1)
+        attended = F.scaled_dot_product_attention(query, key, value).squeeze(1).transpose(1, 2)
         return x + split_frames(self.proj(attended.unflatten(2, x.shape[-2:])), x.shape[0])
 
 

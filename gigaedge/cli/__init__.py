@@ -21,12 +21,14 @@ from gigaedge.cli import (
     dataset,
     demo,
     export,
+    imagine,
     plot,
     policy,
     prompt,
     replay,
     run,
     train,
+    trials,
 )
 from gigaedge.errors import GigaedgeError
 
@@ -39,7 +41,22 @@ app = typer.Typer(
     epilog="Start with `gigaedge demo`: it needs no hardware.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, export, policy, compare, bench, dataset, prompt, collect, train, run, replay, plot):
+for module in (
+    demo,
+    export,
+    policy,
+    imagine,
+    compare,
+    bench,
+    dataset,
+    prompt,
+    collect,
+    train,
+    run,
+    trials,
+    replay,
+    plot,
+):
     module.register(app)
 app.add_typer(arms.app, name="arms")
 app.add_typer(calibrate.app, name="calibrate")

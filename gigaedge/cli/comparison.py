@@ -113,7 +113,7 @@ def make_plan(bundles: Sequence[Path], reference: Path | None, reference_steps: 
         )
     for path, other in manifests.items():
         _check_comparable(path, other, chosen, manifest)
-    labels = _labels(list(all_manifests))
+    labels = bundle_labels(list(all_manifests))
     return Plan(
         Combination(chosen, labels[chosen], manifest.precision.recipe, reference_steps, "euler"),
         manifest,
@@ -125,7 +125,7 @@ def make_plan(bundles: Sequence[Path], reference: Path | None, reference_steps: 
     )
 
 
-def _labels(paths: list[Path]) -> dict[Path, str]:
+def bundle_labels(paths: list[Path]) -> dict[Path, str]:
     """Folder names, or whole paths where two folders have the same name."""
     names = [path.name for path in paths]
     return {path: path.name if names.count(path.name) == 1 else str(path) for path in paths}

@@ -106,6 +106,24 @@ def export_command(
         Literal["split", "single"],
         typer.Option(help="split: a graph per stage, fastest; single: one graph that any program can call."),
     ] = "split",
+    video: Annotated[
+        bool,
+        typer.Option(
+            "--video", help="Also what `gigaedge imagine` needs: a step of the future, the VAE's decoder."
+        ),
+    ] = False,
+    video_steps: Annotated[
+        int, typer.Option(help="Steps from noise to the future, with --video.", min=1, max=1000)
+    ] = 10,
+    video_shift: Annotated[
+        float | None,
+        typer.Option(
+            help="Shift of the future's flow schedule, with --video; default: GWP-0 5, GWP-0.5 2.",
+            min=0.01,
+            max=1000.0,
+            show_default=False,
+        ),
+    ] = None,
     opset: Annotated[
         int, typer.Option(help="ONNX opset; 20 for TensorRT before 10.14.", min=20, max=23)
     ] = 23,
@@ -127,6 +145,7 @@ def export_command(
         from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
         from gigaedge_export.export import ExportOptions
         from gigaedge_export.recipe import Recipe, read_rules
+        from gigaedge_export.video_export import VideoOptions
     width, height = parse_size(view_size)
     options = ExportOptions(
         steps=parse_steps(steps),
@@ -141,6 +160,7 @@ def export_command(
         opset=opset,
         layout=layout,
         recipe=Recipe(precision, target, read_rules(recipe) if recipe else ()),
+        video=VideoOptions(video_steps, video_shift) if video else None,
     )
     given: dict[str, str] = {}
     for item in prompt or []:

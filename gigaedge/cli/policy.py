@@ -25,7 +25,7 @@ from gigaedge.cli.common import (
 from gigaedge.errors import CheckFailedError, InputError
 
 if TYPE_CHECKING:
-    from gigaedge.bundle import PrecisionInfo
+    from gigaedge.bundle import Manifest, PrecisionInfo
     from gigaedge.findings import FidelityRow, LedgerInfo
     from gigaedge_runtime.memory import MemoryUse
 
@@ -82,6 +82,7 @@ def inspect_command(
             "prompts",
             f"{', '.join(manifest.prompts.names)} ({manifest.prompts.length} x {manifest.prompts.width})",
         ],
+        *_video_rows(manifest),
         *([info.file, f"{info.bytes / 1e6:.2f} MB"] for info in manifest.files()),
         ["weights by type", ", ".join(f"{k} {v / 1e6:.2f} MB" for k, v in manifest.weights.by_type.items())],
     ]
@@ -92,6 +93,19 @@ def inspect_command(
     if memory is not None:
         rows += _memory_rows(memory)
     print_table(str(bundle), ["", ""], rows)
+
+
+def _video_rows(manifest: Manifest) -> list[list[str]]:
+    video, rate = manifest.video, manifest.action.rate_hz
+    if video is None:
+        return []
+    seconds = ", ".join(f"{offset / rate:g}" for offset in video.offsets)
+    return [
+        [
+            "video",
+            f"frames {seconds} s ahead in {video.steps} steps; shift {video.shift}, actions {video.actions}",
+        ]
+    ]
 
 
 def _memory(bundle: Path) -> MemoryUse:

@@ -143,6 +143,11 @@ def _against_pytorch(bundle: Path, loaded: LoadedCheckpoint, manifest: Manifest,
             info.solver,
         )
         checks += rows if index == 0 else rows[1:]
+    if manifest.video is not None:
+        from gigaedge.cli.proof_video import compare_future
+
+        policy.set_sampler(None)
+        checks += compare_future(policy, loaded, prompt, Observation(composite, state, noise), gates)
     return checks
 
 

@@ -66,7 +66,7 @@ class Launch(BaseModel):
 
 
 class StopFlag:
-    """Set by SIGINT and SIGTERM: end in order."""
+    """Set by SIGINT and SIGTERM, or by whoever calls `ask`: end in order."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -78,9 +78,13 @@ class StopFlag:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._set)
 
-    def _set(self, number: int, frame: FrameType | None) -> None:
+    def ask(self) -> None:
+        """As a signal does; from any thread."""
         self.requested = True
         self.times += 1
+
+    def _set(self, number: int, frame: FrameType | None) -> None:
+        self.ask()
 
 
 @contextmanager

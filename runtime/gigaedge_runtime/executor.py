@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gigaedge.bundle import GraphInfo, ScheduleInfo
 from gigaedge_runtime.rtc import Guidance
-from gigaedge_runtime.sessions import BoundGraph
+from gigaedge_runtime.sessions import BoundGraph, Buffers
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class Sample:
 
 class Executor(Protocol):
     """Sessions and buffers of one bundle. Arrays handed over have been checked."""
+
+    @property
+    def cache(self) -> Buffers:
+        """What the last run and the prompt left on the device, by name; nothing in layout single."""
 
     def set_prompt(self, embedding: NDArray[np.float32]) -> None:
         """Use a prompt embedding (length, width) from the next run on."""

@@ -17,7 +17,7 @@ from gigaedge.sampling import Solver
 from gigaedge_runtime.executor import Executor, takes_guidance
 from gigaedge_runtime.providers import Provider
 from gigaedge_runtime.rtc import Guidance
-from gigaedge_runtime.sessions import Device
+from gigaedge_runtime.sessions import Buffers, Device
 from gigaedge_runtime.single import SingleExecutor
 from gigaedge_runtime.split import SplitExecutor
 
@@ -64,6 +64,7 @@ class Policy:
     """A loaded bundle. Not thread-safe: one thread calls `chunk`."""
 
     def __init__(self, bundle: Bundle, device: Device, steps: int | None, solver: Solver, seed: int) -> None:
+        self.bundle, self.device = bundle, device
         self.manifest: Manifest = bundle.manifest
         self.schedule = self.manifest.schedule(steps, solver)
         # Read now: `gigaedge prompt` may put another file in its place at any time.
@@ -73,7 +74,6 @@ class Policy:
         sampling = self.manifest.graphs["step" if self.manifest.layout == "split" else "policy"]
         self.takes_guidance = takes_guidance(sampling)
         """Whether a chunk can be made to continue the one before."""
-        self._path = bundle.path
         self._executor: Executor = layout(bundle, device)
         self._executor.set_schedule(self.schedule)
 
@@ -120,6 +120,11 @@ class Policy:
         padded[: len(tokens)] = tokens[: info.length]
         self._executor.set_prompt(padded)
 
+    @property
+    def cache(self) -> Buffers:
+        """What the last chunk left on the device, for graphs that continue from it; empty in layout single."""
+        return self._executor.cache
+
     def chunk(
         self, observation: Observation, *, guidance: Guidance | None = None, intermediate: bool = False
     ) -> Chunk:
@@ -153,8 +158,8 @@ class Policy:
         """Raise BundleError where the bundle's graphs have no inputs for the chunk before."""
         if not self.takes_guidance:
             raise BundleError(
-                f"{self._path}: its graphs have no inputs for real-time chunking (`previous`, `weight`, `guidance`); "
-                "export the bundle again, or set `execution.handover: crossfade` in the site file"
+                f"{self.bundle.path}: its graphs have no inputs for real-time chunking (`previous`, `weight`, "
+                "`guidance`); export the bundle again, or set `execution.handover: crossfade` in the site file"
             )
 
     def _check_guidance(self, guidance: Guidance) -> None:

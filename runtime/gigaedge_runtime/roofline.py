@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 from gigaedge.benchmark import OperatorInfo, Peaks, StageProfile
-from gigaedge.bundle import Bundle
+from gigaedge.bundle import LAYOUTS, Bundle
 from gigaedge.sampling import Solver
 from gigaedge_runtime.node_profile import NodeRun, SessionRun, read_profile
 from gigaedge_runtime.operators import Work, work_of
@@ -62,7 +62,7 @@ def profile_bundle(
         chunks = _make_chunks(bundle, profiling, steps, solver, 1 + repeats)
         runs = {
             graph: read_profile(next(folder.glob(f"{graph}_*.json")))
-            for graph in bundle.manifest.graphs
+            for graph in LAYOUTS[bundle.manifest.layout]
             if graph != "text"
         }
     bits = 4 if bundle.manifest.precision.coarsest == "int4" else 8

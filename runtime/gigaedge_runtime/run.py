@@ -39,6 +39,7 @@ def run_site(
     report: Path | None = None,
     record: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    stop: StopFlag | None = None,
     programs: Programs = Programs(),
 ) -> RunReport:
     """Run a site for `duration` s (None: until SIGINT or SIGTERM), then let the arms hold.
@@ -53,6 +54,7 @@ def run_site(
             `.html`; written after a failed run, too.
         record: the flight record (MCAP) to write; replaced. That it fails never ends a run.
         on_progress: called every half second from this thread.
+        stop: another way to end it as a signal does; the signals work all the same.
         programs: the children; tests put others in their place.
 
     Raises what a child raised at its start (BundleError, CameraError, ArmError, ...); ArmError, ProcessError
@@ -73,7 +75,9 @@ def run_site(
         if park:
             run.park()
 
-    return _supervise(site, drive, dry_run=dry_run, report=report, record=record, programs=programs)
+    return _supervise(
+        site, drive, dry_run=dry_run, report=report, record=record, stop=stop, programs=programs
+    )
 
 
 def attend_arms(
@@ -101,10 +105,11 @@ def _supervise(
     dry_run: bool = False,
     report: Path | None = None,
     record: Path | None = None,
+    stop: StopFlag | None = None,
     programs: Programs,
 ) -> RunReport:
     """Let `drive` drive a run, whatever happens bring it to its end, and say what there is to say of it."""
-    stop = StopFlag()
+    stop = stop or StopFlag()
     in_main_thread = current_thread() is main_thread()
     with ExitStack() as stack:
         # Signals come first and go last: from here to the end, Ctrl-C means an orderly end.

@@ -13,7 +13,7 @@ from gigaedge.bundle import STEPS, Bundle, ScheduleInfo
 from gigaedge.sampling import coefficients
 from gigaedge_runtime.executor import GuidanceInputs, Sample
 from gigaedge_runtime.rtc import Guidance
-from gigaedge_runtime.sessions import Binding, BoundGraph, Device, to_numpy
+from gigaedge_runtime.sessions import Binding, BoundGraph, Buffers, Device, to_numpy
 
 
 class SingleExecutor:
@@ -25,6 +25,11 @@ class SingleExecutor:
         self._before = GuidanceInputs(self._policy)
         self._records: dict[str, ort.OrtValue] = {}
         self._binding: Binding
+
+    @property
+    def cache(self) -> Buffers:
+        """Nothing: the graph keeps its context to itself."""
+        return {}
 
     def set_schedule(self, schedule: ScheduleInfo) -> None:
         """Use a solver and step count: new buffers of that length."""

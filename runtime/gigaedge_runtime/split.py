@@ -13,7 +13,7 @@ from gigaedge.bundle import Bundle, ScheduleInfo
 from gigaedge.sampling import Solver, coefficients
 from gigaedge_runtime.executor import GuidanceInputs, Sample
 from gigaedge_runtime.rtc import Guidance
-from gigaedge_runtime.sessions import Binding, BoundGraph, Device, to_numpy
+from gigaedge_runtime.sessions import Binding, BoundGraph, Buffers, Device, to_numpy
 
 
 class SplitExecutor:
@@ -40,6 +40,11 @@ class SplitExecutor:
         self._prepared: dict[tuple[Solver, int], list[Binding]] = {}
         self._steps: list[Binding] = []
         self._done: list[float] = []
+
+    @property
+    def cache(self) -> Buffers:
+        """Latents, and keys and values of context and text; the next run overwrites them."""
+        return {**self._text, **self._context.buffers}
 
     def set_schedule(self, schedule: ScheduleInfo) -> None:
         """Use a solver and step count; those used before are kept ready."""

@@ -52,6 +52,7 @@ def test_the_ledger_of_three_precisions_and_three_step_counts(bundles: dict[str,
     assert all(row["latency_milliseconds"]["p50"] > 0 for row in rows.values())
 
 
+@pytest.mark.parametrize("golden", ["gwp05-tiny"], indirect=True)
 def test_the_better_solver_is_nearer_to_a_hundred_steps(golden: Path, tmp_path: Path) -> None:
     # PyTorch would need minutes for a hundred steps of the uncached model.
     answer(*export(golden, tmp_path / "b"), "--steps", "100,5", "--no-verify")
@@ -94,6 +95,7 @@ def test_what_cannot_be_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("golden", ["gwp05-tiny"], indirect=True)
 def test_calibration_takes_observations(golden: Path, tmp_path: Path) -> None:
     options = ("--precision", "int8", "--target", "tensorrt", "--opset", 20, "--calibration", golden)
     answer(*export(golden, tmp_path / "b"), *options)

@@ -51,6 +51,7 @@ def test_a_robot_needs_no_torch_and_no_onnx(robot: Path, tmp_path: Path) -> None
     assert "site-packages" in where
 
 
+@pytest.mark.parametrize("golden", ["gwp05-tiny"], indirect=True)
 def test_it_infers_and_runs_there(
     robot: Path, exported: Callable[..., Path], golden: Path, tmp_path: Path
 ) -> None:

@@ -29,6 +29,11 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 STAGES = ("text", "context", "step")
 
 
+# What does not depend on the generation is tested on one of them: an export takes seconds.
+gwp_0 = pytest.mark.parametrize("golden", ["gwp0-tiny"], indirect=True)
+gwp_0_5 = pytest.mark.parametrize("golden", ["gwp05-tiny"], indirect=True)
+
+
 def golden_sample(folder: Path) -> Sample:
     io = load_file(folder / "io.safetensors")
     prompt = io["prompt_embeds"].reshape(-1, io["prompt_embeds"].shape[-1])
@@ -120,6 +125,7 @@ def test_norms_and_the_residual_stream_stay_fp32(lowered: Callable[..., Path]) -
             assert found <= {onnx.TensorProto.FLOAT16}
 
 
+@gwp_0
 def test_a_recipe_mixes_precisions_by_place(golden: Path, tmp_path: Path) -> None:
     rules = (Rule(match="step/layer0[01]/*", precision="fp32"), Rule(match="step/*", precision="int4"))
     manifest = export(golden, golden / "io.safetensors", tmp_path / "b", Recipe("int8", "cpu", rules))
@@ -164,6 +170,7 @@ def test_each_weight_is_stored_once(
     assert 0 < header < 200 * len(stored)
 
 
+@gwp_0_5
 def test_an_fp32_recipe_is_judged_by_the_coarsest_of_its_rules(golden: Path, tmp_path: Path) -> None:
     rules = (Rule(match="step/action_decoder.*", precision="fp16"),)
     manifest = export(golden, golden / "io.safetensors", tmp_path / "b", Recipe("fp32", "cpu", rules))
@@ -172,6 +179,7 @@ def test_an_fp32_recipe_is_judged_by_the_coarsest_of_its_rules(golden: Path, tmp
     assert velocity_error(tmp_path / "b", golden) > 1e-4
 
 
+@gwp_0_5
 def test_an_int8_rule_for_tensorrt_has_its_scales_measured(golden: Path, tmp_path: Path) -> None:
     rules = (Rule(match="step/layer00/*", precision="int8"), Rule(match="text/*", precision="fp16"))
     export(
@@ -187,6 +195,7 @@ def test_an_int8_rule_for_tensorrt_has_its_scales_measured(golden: Path, tmp_pat
     assert "QuantizeLinear" not in operators(tmp_path / "b", "context")
 
 
+@gwp_0
 def test_a_wide_int8_rule_keeps_a_convolution_that_fp16_cannot_hold(golden: Path, tmp_path: Path) -> None:
     shutil.copytree(golden, tmp_path / "c")
     vae = load_file(tmp_path / "c" / "vae" / WEIGHTS)
@@ -205,9 +214,10 @@ def plant(checkpoint: Path, golden: Path, change: Callable[[dict[str, torch.Tens
     save_file(tensors, checkpoint / "transformer" / WEIGHTS)
 
 
+@gwp_0_5
 def test_an_overflowing_activation_keeps_its_layer_in_fp32(golden: Path, tmp_path: Path) -> None:
     """A hidden channel of one feed-forward is blown up and shrunk again: exact in fp32, infinite in fp16."""
-    hidden = "visual_expert.ffn" if golden.name == "gwp05-tiny" else "ffn"
+    hidden = "visual_expert.ffn"
 
     def change(tensors: dict[str, torch.Tensor]) -> None:
         for suffix in ("weight", "bias"):
@@ -224,13 +234,12 @@ def test_an_overflowing_activation_keeps_its_layer_in_fp32(golden: Path, tmp_pat
     assert manifest.fidelity.passed
 
 
+@gwp_0
 def test_an_overflowing_value_keeps_attention_and_its_cache_in_fp32(golden: Path, tmp_path: Path) -> None:
-    expert = "visual_expert." if golden.name == "gwp05-tiny" else ""
-
     def change(tensors: dict[str, torch.Tensor]) -> None:
         for suffix in ("weight", "bias"):
-            tensors[f"blocks.0.{expert}attn1.to_v.{suffix}"] *= 1e5
-        tensors[f"blocks.0.{expert}attn1.to_out.0.weight"] *= 1e-5
+            tensors[f"blocks.0.attn1.to_v.{suffix}"] *= 1e5
+        tensors["blocks.0.attn1.to_out.0.weight"] *= 1e-5
 
     plant(tmp_path / "c", golden, change)
     manifest = export(tmp_path / "c", golden / "io.safetensors", tmp_path / "b", Recipe("fp16", "cuda"))
@@ -242,12 +251,11 @@ def test_an_overflowing_value_keeps_attention_and_its_cache_in_fp32(golden: Path
     assert manifest.fidelity.passed
 
 
+@gwp_0
 def test_a_checkpoint_beyond_fp32_is_not_called_a_defect_of_the_export(golden: Path, tmp_path: Path) -> None:
-    hidden = "action_expert.ffn" if golden.name == "gwp05-tiny" else "ffn"
-
     def change(tensors: dict[str, torch.Tensor]) -> None:
-        tensors[f"blocks.0.{hidden}.net.0.proj.weight"] *= 1e30
-        tensors[f"blocks.0.{hidden}.net.2.weight"] *= 1e30
+        tensors["blocks.0.ffn.net.0.proj.weight"] *= 1e30
+        tensors["blocks.0.ffn.net.2.weight"] *= 1e30
 
     plant(tmp_path / "c", golden, change)
     with pytest.raises(CheckFailedError, match="the checkpoint itself computes values that are not finite"):
@@ -255,12 +263,11 @@ def test_a_checkpoint_beyond_fp32_is_not_called_a_defect_of_the_export(golden: P
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
+@gwp_0_5
 def test_overflowing_scores_keep_attention_in_fp32(golden: Path, tmp_path: Path) -> None:
-    expert = "visual_expert." if golden.name == "gwp05-tiny" else ""
-
     def change(tensors: dict[str, torch.Tensor]) -> None:
         for norm in ("norm_q", "norm_k"):
-            tensors[f"blocks.1.{expert}attn1.{norm}.weight"] *= 400
+            tensors[f"blocks.1.visual_expert.attn1.{norm}.weight"] *= 400
 
     plant(tmp_path / "c", golden, change)
     manifest = export(tmp_path / "c", golden / "io.safetensors", tmp_path / "b", Recipe("fp16", "cuda"))
@@ -272,8 +279,9 @@ def test_overflowing_scores_keep_attention_in_fp32(golden: Path, tmp_path: Path)
     assert max(row.relative_l2 for row in manifest.fidelity.stages) < 1
 
 
+@gwp_0_5
 def test_weights_that_fp16_cannot_hold_are_counted_and_kept(golden: Path, tmp_path: Path) -> None:
-    name = "blocks.1.visual_expert.ffn.net" if golden.name == "gwp05-tiny" else "blocks.1.ffn.net"
+    name = "blocks.1.visual_expert.ffn.net"
 
     def change(tensors: dict[str, torch.Tensor]) -> None:
         tensors[f"{name}.0.proj.weight"][0, 0] = 1e5

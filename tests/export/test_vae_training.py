@@ -20,6 +20,7 @@ from gigaedge_export.training import vae_run
 from gigaedge_export.training.vae import Batch, VaeSizes, VaeTraining, encode_clips, main, train_vae
 from gigaedge_export.training.vae_data import OFFSETS, Moment, choose, read_clips, split
 from gigaedge_export.training.vae_measure import psnr, spread
+from gigaedge_export.training.vae_optimiser import Muon, initialise, orthogonal
 from gigaedge_export.training.vae_run import LOSSES, Run, schedule
 from gigaedge_export.training.vae_step import backward, crops, gradient_loss
 from gigaedge_export.video_vae import WEIGHTS, VideoVae, load_video_vae, pixels
@@ -27,7 +28,9 @@ from tests.lerobot_writer import DatasetWriter
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "gwp05-tiny"
 SIZES = VaeSizes(base_dim=4, decoder_base_dim=4)
-TINY = VaeTraining(steps=8, clips=3, sizes=SIZES, batch=Batch(images=1, image_side=32, clips=1, clip_side=32))
+TINY = VaeTraining(
+    steps=8, clips=3, sizes=SIZES, batch=Batch(images=1, image_side=32, clips=1, clip_side=32, clip_every=2)
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +78,9 @@ def picture_clips() -> np.ndarray:
 def test_the_loss_falls_on_a_batch() -> None:
     torch.manual_seed(0)
     vae = VideoVae(SIZES.config())
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=5e-3)
-    batches = crops(picture_clips(), TINY.batch, np.random.default_rng(0))
+    initialise(vae)
+    optimiser = Muon(vae.parameters(), 0.02)
+    batches = crops(picture_clips(), TINY.batch, 0, np.random.default_rng(0))
     losses = []
     for step in range(25):
         optimiser.zero_grad()
@@ -85,12 +89,31 @@ def test_the_loss_falls_on_a_batch() -> None:
     assert losses[-1].l1 < 0.4 * losses[0].l1
 
 
+def test_orthogonal_steps_have_equal_singular_values() -> None:
+    for rows, columns in ((6, 40), (40, 6)):
+        matrices = torch.randn(2, rows, columns, generator=torch.Generator().manual_seed(0))
+        matrices[1, :, : columns // 2] *= 10
+        u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+        values = torch.einsum("nri,nrc,nic->ni", u, orthogonal(matrices), v)
+        assert (values - 1).abs().max() < 0.35
+
+
+def test_what_has_no_gradient_stays() -> None:
+    still, moved = torch.nn.Parameter(torch.ones(2, 3, 1, 1)), torch.nn.Parameter(torch.ones(4))
+    moved.grad = torch.tensor([1.0, -1.0, 2.0, 0.0])
+    Muon([still, moved], 0.1).step()
+    assert still.eq(1).all()
+    torch.testing.assert_close(moved.data, torch.tensor([0.99, 1.01, 0.99, 1.0]))
+
+
 def test_crops_lie_on_the_grid_of_cells() -> None:
     rows, columns = np.mgrid[0:96, 0:64].astype(np.uint8)
     clip = np.stack([rows, columns, np.zeros_like(rows)], axis=-1)
     clips = np.broadcast_to(clip, (3, 5, 96, 64, 3)).copy()
     clips[..., 2] = np.arange(5).reshape(1, 5, 1, 1)
-    images, several = crops(clips, Batch(20, 48, 20, 32), np.random.default_rng(3))
+    batch, random = Batch(20, 48, 20, 32, clip_every=2), np.random.default_rng(3)
+    images, several = crops(clips, batch, 2, random)
+    assert len(crops(clips, batch, 3, random)) == 1
     assert images.shape == (20, 1, 48, 48, 3)
     assert several.shape == (20, 5, 32, 32, 3)
     assert {int(y) for y in images[:, 0, 0, 0, 0]} == {0, 16, 32, 48}

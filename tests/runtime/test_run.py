@@ -682,6 +682,6 @@ def test_the_reports_are_the_same_on_both_sides_of_json(tmp_path: Path) -> None:
 
 def test_examples_are_valid() -> None:
     examples = HERE.parents[1] / "examples"
-    for name in ("sim", "bimanual", "real"):
+    for name in ("sim", "bimanual", "real", "cell"):
         site = load_site(examples / f"{name}.yaml")
         assert {camera.role for camera in site.cameras} == set(CAMERA_ROLES)

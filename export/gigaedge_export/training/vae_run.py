@@ -20,7 +20,8 @@ from gigaedge.lerobot import Dataset
 from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.training.vae_data import choose, open_clips, read_clips, split
 from gigaedge_export.training.vae_measure import fidelity, spread
-from gigaedge_export.training.vae_step import Batch, backward, crops
+from gigaedge_export.training.vae_optimiser import Muon, initialise
+from gigaedge_export.training.vae_step import Batch, Losses, backward, crops
 from gigaedge_export.video_vae import VideoVae, VideoVaeConfig, save_video_vae
 
 WARM_UP: Final = 100
@@ -29,7 +30,7 @@ LAST_RATE: Final = 0.01
 """What is left of the learning rate at the end, as a share."""
 SAVE_EVERY: Final = 200
 LOG_EVERY: Final = 20
-"""Steps."""
+"""Steps; states are saved where losses are logged."""
 MEASURED: Final = 32
 """Clips that the fidelity is measured on, of episodes that training does not see."""
 SPREAD: Final = 100
@@ -83,7 +84,7 @@ class VaeTraining:
     seed: int = 0
     clips: int = 400
     """Of five composites each; 1.8 MB of disk per clip."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 0.02
     resume: bool = False
     """Go on with a training that was stopped, where one was."""
     sizes: VaeSizes = field(default_factory=VaeSizes)
@@ -103,6 +104,7 @@ class Run:
         """Steps in all; not known before the warm-up ends where the time decides."""
         self.seconds = 0.0
         """Wall time so far, over all sittings."""
+        self._recent: list[Losses] = []
         state = work / STATE
         stopped = state.exists()
         if stopped and not options.resume:
@@ -111,7 +113,8 @@ class Run:
             raise InputError(f"{options.steps} steps of training; it takes {WARM_UP} to warm up")
         torch.manual_seed(options.seed)
         self.vae = VideoVae(options.sizes.config())
-        self.optimiser = torch.optim.AdamW(self.vae.parameters(), betas=(0.9, 0.95), weight_decay=1e-2)
+        initialise(self.vae)
+        self.optimiser = Muon(self.vae.parameters(), options.learning_rate)
         if stopped:
             self._restore(torch.load(state, weights_only=True))
         else:
@@ -178,17 +181,18 @@ class Run:
     def _advance(self) -> None:
         options = self.options
         random = np.random.default_rng((options.seed, self.step))
-        batches = crops(self.clips, options.batch, random)
+        batches = crops(self.clips, options.batch, self.step, random)
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
         rate = options.learning_rate * schedule(self.step, self.total)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        losses = backward(self.vae, batches, generator)
+        self._recent.append(backward(self.vae, batches, generator))
         torch.nn.utils.clip_grad_norm_(self.vae.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
         if self.step % LOG_EVERY == 0:
+            losses, self._recent = Losses.mean(self._recent), []
             line = {
                 "step": self.step,
                 **losses.log(),

@@ -6,7 +6,8 @@ is the run that was not.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
 
 import numpy as np
 import torch
@@ -18,8 +19,12 @@ from gigaedge_export.video_vae import VideoVae, pixels
 
 SCALES = (1, 2, 4)
 """px; the gradients are compared between neighbours this far apart, each the mean of so many px squared."""
-GRADIENT_WEIGHT = 1.0
+SQUARE_WEIGHT = 10.0
+"""Absolute errors alone are content with the median: to them a small block is not worth its place in a large table."""
+GRADIENT_WEIGHT = 0.5
+"""Edges of small things; more of it, and the picture stays flat for long, which has no wrong edges."""
 KL_WEIGHT = 1e-4
+"""Keeps the latents' size bounded, and costs next to no detail."""
 GRID = 16
 """px; crops begin and end on latent cells, as the whole picture does."""
 
@@ -28,12 +33,14 @@ GRID = 16
 class Batch:
     """What one step looks at."""
 
-    images: int = 8
-    image_side: int = 128
+    images: int = 4
+    image_side: int = 96
     """px."""
-    clips: int = 2
-    clip_side: int = 96
+    clips: int = 1
+    clip_side: int = 64
     """px."""
+    clip_every: int = 4
+    """Steps. A frame of a clip costs three times a picture; every clip begins with one."""
 
 
 @dataclass(frozen=True)
@@ -42,42 +49,51 @@ class Losses:
 
     l1: float
     """Mean absolute error of a value."""
+    square: float
+    """Mean squared error of a value."""
     gradient: float
-    """The same of the differences between neighbours, mean of the scales."""
+    """Mean absolute error of the differences between neighbours, mean of the scales."""
     kl: float
     """nats per latent value."""
+
+    @staticmethod
+    def mean(several: Sequence[Losses]) -> Losses:
+        """Of each loss."""
+        return Losses(*np.mean([astuple(losses) for losses in several], axis=0).tolist())
 
     def log(self) -> dict[str, float]:
         """Rounded, by name."""
         return {name: round(value, 6) for name, value in asdict(self).items()}
 
 
-def crops(clips: NDArray[np.uint8], batch: Batch, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Single pictures (images, 1, side, side, 3) and clips (clips, 5, side, side, 3), u8 RGB."""
+def crops(clips: NDArray[np.uint8], batch: Batch, step: int, random: np.random.Generator) -> list[Tensor]:
+    """What one step looks at, u8 RGB: pictures (images, 1, side, side, 3), and clips (clips, 5, side, side, 3)."""
     frames = clips.shape[1]
     singles = []
     for _ in range(batch.images):
         clip, frame = int(random.integers(len(clips))), int(random.integers(frames))
         singles.append(_crop(clips[clip, frame : frame + 1], batch.image_side, random))
-    several = [
-        _crop(clips[int(random.integers(len(clips)))], batch.clip_side, random) for _ in range(batch.clips)
-    ]
-    return torch.from_numpy(np.stack(singles)), torch.from_numpy(np.stack(several))
+    drawn = [torch.from_numpy(np.stack(singles))]
+    if step % batch.clip_every == 0:
+        chosen = [clips[int(random.integers(len(clips)))] for _ in range(batch.clips)]
+        drawn.append(torch.from_numpy(np.stack([_crop(clip, batch.clip_side, random) for clip in chosen])))
+    return drawn
 
 
-def backward(vae: VideoVae, batches: tuple[Tensor, ...], generator: torch.Generator) -> Losses:
+def backward(vae: VideoVae, batches: Sequence[Tensor], generator: torch.Generator) -> Losses:
     """Add the gradients of the mean loss of `batches` (u8, as `crops` makes them) to the weights'."""
-    sums = np.zeros(3)
+    several = []
     for batch in batches:
         target = pixels(batch)
         posterior = vae.encode(target)
         noise = torch.randn(posterior.mean.shape, generator=generator)
         found = vae.decode(posterior.sample(noise))
         l1, gradient, kl = F.l1_loss(found, target), gradient_loss(found, target), posterior.kl()
-        loss = l1 + GRADIENT_WEIGHT * gradient + KL_WEIGHT * kl
+        square = F.mse_loss(found, target)
+        loss = l1 + SQUARE_WEIGHT * square + GRADIENT_WEIGHT * gradient + KL_WEIGHT * kl
         (loss / len(batches)).backward()
-        sums += [l1.item(), gradient.item(), kl.item()]
-    return Losses(*(sums / len(batches)).tolist())
+        several.append(Losses(l1.item(), square.item(), gradient.item(), kl.item()))
+    return Losses.mean(several)
 
 
 def gradient_loss(found: Tensor, target: Tensor) -> Tensor:

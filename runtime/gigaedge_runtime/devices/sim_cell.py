@@ -119,13 +119,16 @@ class ArmListener:
 
 
 class View(Protocol):
-    """One camera's pictures of a cell."""
+    """One camera's pictures of a cell; one thread opens it, takes them and closes it."""
+
+    def open(self) -> None:
+        """Prepare what pictures are drawn with: the first one is to be no later than the others."""
 
     def take(self, number: int, wall: float) -> NDArray[np.uint8]:
         """The picture that is stamped `wall`, s since 1970: RGB, shape (height, width, 3)."""
 
     def close(self) -> None:
-        """Free what pictures are drawn with, in the thread that took them."""
+        """Free it again."""
 
     @property
     def factory(self) -> Lens:
@@ -212,6 +215,9 @@ class WorldView:
         """The picture that is stamped `wall`, s since 1970: RGB, shape (height, width, 3)."""
         moment = wall - self._renderer.camera.latency
         return self._renderer.render(self._cell.state(moment), moment, number)
+
+    def open(self) -> None:
+        """There is nothing to be prepared."""
 
     def close(self) -> None:
         """There is nothing to be freed."""

@@ -234,10 +234,11 @@ class SimulatedRealSense:
             self._stopping.wait(seconds)
 
         camera = unit.camera
-        deadlines = Deadlines(1 / unit.config.fps, sleep=pause)
         with ExitStack() as stack:
             if unit.view is not None:
+                unit.view.open()
                 stack.callback(unit.view.close)
+            deadlines = Deadlines(1 / unit.config.fps, sleep=pause)
             for number in itertools.count(1):
                 deadlines.wait()
                 if self._stopping.is_set() or camera is None:

@@ -59,13 +59,17 @@ class WatchedCell:
 
 
 class WatchedView:
-    """One camera's pictures; the thread that takes them closes it."""
+    """One camera's pictures; one thread opens it, takes them and closes it."""
 
     def __init__(self, world: PhysicalWorld, role: CameraRole, link: WorldLink | None) -> None:
         """Draws nothing yet."""
         self._world = world
         self._role = role
         self._link = link
+
+    def open(self) -> None:
+        """Draw a first picture: that one takes many times as long as those that follow."""
+        self._world.picture(self._role)
 
     def take(self, number: int, wall: float) -> NDArray[np.uint8]:
         """The picture that is stamped `wall`, s since 1970: RGB, shape (height, width, 3)."""

@@ -69,6 +69,13 @@ class PhysicalWorld:
         self._steps = 0
         self._derive()
 
+    def twin(self) -> PhysicalWorld:
+        """Another world that stands as this one does now, to the bit, and then goes its own way."""
+        other = PhysicalWorld(self.scene, self.picture_size)
+        self._mujoco.mj_copyData(other._data, other._model, self._data)
+        other._steps = self._steps
+        return other
+
     def command(self, targets: NDArray[Any]) -> None:
         """Set what the servos go to, shape (14,), rad and m; held until the next command.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gigaedge.robot import SIDES, Side
 from gigaedge_runtime.physics.scene import Object, Scene, Vector
 from gigaedge_runtime.tasks.carrying import holder, pick, put
+from gigaedge_runtime.tasks.grasping import outward
 from gigaedge_runtime.tasks.moves import Hands, OutOfReach
 from gigaedge_runtime.tasks.task import View, thing
 from gigaedge_runtime.tasks.variation import distractors, surrounded
@@ -59,7 +60,7 @@ class CleanDesk:
         colour = colours[int(random.integers(2))]
         yaw = float(random.uniform(-_YAW, _YAW))
         block = Object("block", "box", BLOCK, colour, (*place, BLOCK[2] / 2), yaw, mass=0.04)
-        taken = [place, *((thing.position[0], thing.position[1]) for thing in bins)]
+        taken = [place, *(quarter for one in bins for quarter in _quarters(one))]
         return surrounded(random, (*bins, block, *distractors(random, taken)))
 
     def succeeded(self, world: View) -> bool:
@@ -78,7 +79,9 @@ class CleanDesk:
                 if holder(world, "block") == side:
                     hands.keep_closed(side)
                 else:
-                    yield from pick(hands, world, side, thing(world, "block"))
+                    # Far from either arm: the hand has to point where the arm does.
+                    away = outward(world.pose("block")[:3, 3], side)
+                    yield from pick(hands, world, side, thing(world, "block"), heading=away)
                 low = _RISE - hands.tip(side)[2]
                 if low > 0:
                     yield from hands.line(side, np.array((0.0, 0.0, low)))
@@ -91,6 +94,12 @@ class CleanDesk:
                     return
         except OutOfReach:
             return
+
+
+def _quarters(one: Object) -> list[tuple[float, float]]:
+    """The middles of a bin's quarters, m: what keeps away from them stays clear of its walls."""
+    x, y, _ = one.position
+    return [(x + dx, y + dy) for dx in (-BIN[0] / 4, BIN[0] / 4) for dy in (-BIN[1] / 4, BIN[1] / 4)]
 
 
 def _goal(world: View) -> Side:

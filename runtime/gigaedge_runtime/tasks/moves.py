@@ -93,6 +93,15 @@ class Hands:
         hand[1, 3] += BASE_Y[side]
         return hand
 
+    def opening(self, side: Side) -> float:
+        """One gripper's, m."""
+        return float(self.targets[arm_slice(side)][JOINTS])
+
+    def heading(self, side: Side) -> float:
+        """Where one arm's fingers lean to, rad about z; see `hand_pose`."""
+        across = self.flange(side)[:3, 1]
+        return float(np.arctan2(-across[0], across[1]))
+
     def tilt(self, side: Side) -> float:
         """How far one arm's fingers are from pointing straight down, rad."""
         return float(np.arccos(np.clip(-self.flange(side)[2, 2], -1, 1)))
@@ -118,7 +127,7 @@ class Hands:
 
     def line(self, side: Side, shift: Array, speed: float = _LINE_SPEED) -> Iterator[Array]:
         """Move the hand along a straight line by `shift`, m, (3,), as it is turned now. Raises OutOfReach."""
-        begin, opening = self.flange(side), self.targets[arm_slice(side)][JOINTS]
+        begin, opening = self.flange(side), self.opening(side)
         distance = float(np.linalg.norm(shift))
         seconds = max(
             _SHORTEST,

@@ -78,7 +78,9 @@ class Scan:
                 side = holder(world, "box")
                 if side is None:
                     side = side_of(world.pose("box"))
-                    yield from pick(hands, world, side, thing(world, "box"))
+                    tag = world.pose("box")[:2, 0]
+                    away = float(np.arctan2(tag[1], tag[0]))
+                    yield from pick(hands, world, side, thing(world, "box"), heading=away)
                 else:
                     hands.keep_closed(side)
                 rise = _RISE + BOX[2] / 2 - world.pose("box")[2, 3]

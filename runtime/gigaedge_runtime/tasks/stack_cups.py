@@ -32,7 +32,7 @@ _Y: Final = (0.12, 0.34)
 """m, to either side."""
 _APART: Final = 0.12
 _DEPTH: Final = -0.004
-"""m: held above its middle, as what is below is to go into the other cup."""
+"""m: the fingertips are above its middle, as what is below is to go into the other cup."""
 _RISE: Final = 0.10
 """m that the cup is lifted: over the other one."""
 _INTO: Final = 0.012
@@ -93,7 +93,7 @@ class StackCups:
                 side = holder(world, "red_cup")
                 if side is None:
                     side = side_of(world.pose("red_cup"))
-                    yield from pick(hands, world, side, thing(world, "red_cup"), _DEPTH)
+                    yield from pick(hands, world, side, thing(world, "red_cup"), depth=_DEPTH)
                 else:
                     hands.keep_closed(side)
                 rise = _RISE + CUP[2] / 2 - world.pose("red_cup")[2, 3]

@@ -132,6 +132,7 @@ def test_cameras_draw_what_the_running_world_says() -> None:
         for side in ("left", "right")
     ]
     view = WatchedCell(CELL, arms).view("cam_high", 320, 240)
+    view.open()
     world = PhysicalWorld(task_scene(CELL))
     still = world.picture("cam_high")
     np.testing.assert_array_equal(view.take(1, time.time()), still)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from gigaedge.cli.run import print_run
 from gigaedge.errors import DeviceError
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge_runtime.physics.film import FRAME, frame
 from gigaedge_runtime.physics.viewer import watched
+from gigaedge_runtime.report import PhysicsReport, RunReport, Spread
 from tests.command_line import fails
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -59,3 +61,20 @@ def test_view_says_what_it_cannot_show(tmp_path: Path, monkeypatch: pytest.Monke
     film.write_bytes(b"older")
     fails("film.mp4 exists already; remove it, choose another --view", "run", cell, "--view", film)
     assert film.read_bytes() == b"older"
+
+
+@pytest.mark.parametrize(
+    ("skipped", "done", "expected"),
+    [
+        (0.0, None, ("lift-block, seed 7: not done", "8.0 s, p99 1 ms behind the clock")),
+        (1.25, 4.2, ("lift-block, seed 7: done after 4.2 s", "1.2 s left out: this computer is too slow")),
+    ],
+)
+def test_a_run_says_what_became_of_the_task_and_of_time(
+    capsys: pytest.CaptureFixture[str], skipped: float, done: float | None, expected: tuple[str, str]
+) -> None:
+    physics = PhysicsReport("lift-block", 7, 8.0, Spread.of([0.001]), skipped, done)
+    print_run(RunReport("duration", None, 5.0, False, physics=physics))
+    said = capsys.readouterr().out
+    assert all(text in said for text in expected)
+    assert ("left out" in said) == (skipped > 0)

@@ -88,6 +88,15 @@ def test_the_servos_follow_a_swing_within_two_degrees() -> None:
     assert np.degrees(worst) < 2.0
 
 
+def test_an_arm_that_is_sent_into_the_table_stops_at_it() -> None:
+    world = PhysicalWorld(Scene())
+    move(world, pointing_down("left", (0.32, 0.25, 0.03)), 0.0, 1.0)
+    move(world, pointing_down("left", (0.32, 0.25, -0.05)), 0.0, 1.0)
+    world.advance(0.5)
+    assert world.touching("left_link1", "table")
+    assert world.fingertip("left")[2] == pytest.approx(0.0, abs=2e-3)
+
+
 def test_what_is_grasped_is_lifted_held_and_let_go() -> None:
     world = PhysicalWorld(Scene(objects=(BLOCK,)))
     above, around = (pointing_down("left", (0.3, 0.2, z), yaw=0.3) for z in (0.08, 0.03))
@@ -173,3 +182,20 @@ def test_what_makes_no_sense_is_refused() -> None:
         world.picture("cam_low")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="picture: expected at most 640x480 px, got 641x480"):
         PhysicalWorld(Scene(), picture=(641, 480))
+
+
+def test_another_world_of_the_same_scene_is_placed_as_this_one() -> None:
+    world, other = (PhysicalWorld(Scene(objects=(BLOCK,))) for _ in range(2))
+    target = world.state
+    target[0] += 0.3
+    world.command(target)
+    world.advance(TICK)
+    speed = world.velocity
+    assert speed[0] > 0.5
+    assert np.abs(speed[7:]).max() < 1e-6
+    other.place(world.configuration)
+    np.testing.assert_array_equal(other.state, world.state)
+    np.testing.assert_array_equal(other.pose("block"), world.pose("block"))
+    assert not other.velocity.any()
+    with pytest.raises(ValueError, match=r"configuration: expected 23 values, got \(16,\)"):
+        other.place(PhysicalWorld(Scene()).configuration)
