@@ -9,6 +9,7 @@
 #   make soak     ten minutes of two arms: memory, queues, and why a tick was late (SOAK_ARGS="cell.yaml --for 8h")
 #   make fuzz     a million random chunk sequences through the limit layer, half an hour on two cores
 #   make trials   calibration on many synthetic cells of known truth: lenses, and who moved
+#   make train-demo  demonstrations, a VAE and a tiny policy from nothing, two hours on two cores; resumes by itself
 #   make mutants  every small change to the limit layer must be noticed by its tests, and every line be run by them
 #
 # Each keeps a virtual environment of its own below this folder. Nothing but pip and apt packages is fetched.
@@ -22,6 +23,10 @@ ORT := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 DEMO_VENV := .venv-demo
 TEST_VENV := .venv-test
 DEMO_OUT := demo-out
+TRAIN_VENV := .venv-train
+# Dataset, latents, log and checkpoint. What is there already is not made again: make train-demo goes on after a break.
+TRAIN_OUT ?= train-demo
+TRAIN_SEED ?= 0
 # What tests leave for a person to look at: screenshots of pages.
 ARTEFACTS := $(CURDIR)/test-artefacts
 # Calibration is tested with the newest OpenCV 4, too; it lies beside the environment's own.
@@ -29,10 +34,20 @@ OPENCV4 := $(CURDIR)/$(TEST_VENV)/opencv4
 OPENCV4_PIN := opencv-python>=4.9,<5
 PYTEST = GIGAEDGE_ARTEFACTS=$(ARTEFACTS) $(TEST_VENV)/bin/python -m pytest
 
-.PHONY: demo test faults soak fuzz trials mutants format clean
+.PHONY: demo train-demo test faults soak fuzz trials mutants format clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/gigaedge demo --out $(DEMO_OUT)
+
+train-demo: $(TRAIN_OUT)/checkpoint/training.json
+
+$(TRAIN_OUT)/lift-block/meta/info.json: $(TRAIN_VENV)/.ready
+	$(TRAIN_VENV)/bin/gigaedge collect --task lift-block --episodes 500 --jobs 2 --out $(TRAIN_OUT)/lift-block \
+		$(if $(wildcard $(TRAIN_OUT)/lift-block.unfinished),--resume)
+
+$(TRAIN_OUT)/checkpoint/training.json: $(TRAIN_OUT)/lift-block/meta/info.json
+	$(TRAIN_VENV)/bin/gigaedge train $(TRAIN_OUT)/lift-block --vae-minutes 25 --minutes 60 --jobs 2 \
+		--seed $(TRAIN_SEED) --resume --force --html $(TRAIN_OUT)/training.html --out $(TRAIN_OUT)/checkpoint
 
 test: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff format --check .
@@ -65,9 +80,10 @@ format: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff check --fix .
 
 clean:
-	rm -rf $(DEMO_VENV) $(TEST_VENV) $(DEMO_OUT) $(ARTEFACTS) build dist
+	rm -rf $(DEMO_VENV) $(TEST_VENV) $(TRAIN_VENV) $(DEMO_OUT) $(ARTEFACTS) build dist
 
 $(DEMO_VENV)/.ready: EXTRAS := export,robot,dataset,sim,$(ORT)
+$(TRAIN_VENV)/.ready: EXTRAS := export,robot,dataset,plots,sim,$(ORT)
 $(TEST_VENV)/.ready: EXTRAS := export,robot,text,dataset,plots,sim,$(ORT),dev
 
 # What only the tests need: a browser, and the other major of OpenCV.

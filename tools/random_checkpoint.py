@@ -27,6 +27,9 @@ def main(
     layers: Annotated[int, typer.Option(help="Transformer layers; fewer make it smaller.", min=1)] = 30,
     shard_gb: Annotated[float, typer.Option(help="Size of a shard, GB.", min=0.01)] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the weights.")] = 0,
+    decoder: Annotated[
+        bool, typer.Option("--decoder", help="With the VAE's decoder, for `gigaedge export --video`.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder when it exists.")] = False,
 ) -> None:
     """Write a random GigaWorld-Policy checkpoint with the published sizes, or a tiny one."""
@@ -36,6 +39,7 @@ def main(
             generation,
             replace(FULL_SIZE if sizes == "full" else Sizes(), layers=layers),
             seed=seed,
+            decoder=decoder,
             dtype=torch.bfloat16,
             shard_bytes=int(shard_gb * 1e9),
             replace=force,

@@ -35,11 +35,15 @@ def collect_command(
 
     Everything is drawn from the seed. Ctrl-C leaves a dataset of the episodes there are; --resume goes on.
     """
-    with needs("sim,robot,dataset"):
+    with needs("sim,dataset"):
+        # What is needed at the very end, too, is to be missed now.
+        import av  # noqa: F401
+        import pyarrow  # noqa: F401
+
         from gigaedge_runtime.collect import Collection, collect
     plan = Collection(task, episodes, seed)
     begin = time.monotonic()
-    with parts_progress(quiet=json) as bar, needs("sim,robot,dataset"):
+    with parts_progress(quiet=json) as bar, needs("sim,dataset"):
         bar(f"{task}: episodes", episodes)
         done = collect(plan, out, jobs=jobs, resume=resume, advance=bar.advance)
     seconds = time.monotonic() - begin

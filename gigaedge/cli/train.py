@@ -80,16 +80,16 @@ def train_command(
     batch: Annotated[int, typer.Option(help="Pictures per step.", min=1)] = 32,
     rate: Annotated[float, typer.Option(help="Largest learning rate.", min=0.0)] = 1e-3,
     seed: Annotated[int, typer.Option(help="Of weights, order and noise.", min=0)] = 0,
-    held_out: Annotated[
-        int, typer.Option(help="Episodes at the end that are only evaluated on.", min=1)
-    ] = 10,
+    held_out: Annotated[int, typer.Option(help="Episodes that are only evaluated on.", min=1)] = 10,
     view_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT of the composite, px.")] = "320x384",
     jobs: Annotated[int, typer.Option(help="Processes, with a thread each.", min=1)] = 1,
     work: Annotated[
         Path | None,
         typer.Option(help="Folder for latents, log and state; default: OUT.training.", show_default=False),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted, where one was.")
+    ] = False,
     html: HtmlOption = None,
     force: ForceOption = False,
     json: JsonOption = False,
@@ -134,6 +134,8 @@ def train_command(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         machine=describe_machine(),
     )
+    if vae is not None and not (vae / "config.json").is_file():
+        raise InputError(f"{vae}: no VAE here (config.json is missing); leave out --vae to train one")
     with open_dataset(dataset, cameras=True) as opened, watching(quiet=json) as observer:
         trained = vae or train_vae(dataset, folder / "vae", vae_minutes, seed, resume, observer)
         fitted = train_policy(
@@ -155,6 +157,7 @@ def train_vae(
     from gigaedge_export.training.vae import train_vae as train
 
     if not (out / "config.json").is_file():
+        out.parent.mkdir(parents=True, exist_ok=True)
         train(dataset, out, VaeTraining(minutes=minutes, seed=seed, resume=resume), observer)
     return out
 

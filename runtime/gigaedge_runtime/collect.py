@@ -132,6 +132,8 @@ def _require_usable(plan: Collection, out: Path, stage: Path, resume: bool) -> N
     if not (stage / _PLAN).is_file():
         state = "is complete" if (out / MARK).is_file() else "was not begun"
         raise InputError(f"{out}: there is nothing to go on with, it {state}; leave out --resume")
+    if out.exists() and not (out / MARK).is_file():
+        raise InputError(f"{out}: is no dataset, and is not replaced; remove it, or choose another --out")
     try:
         begun = json.loads((stage / _PLAN).read_text(encoding="utf-8"))
         same = (begun["task"], begun["seed"]) == (plan.task, plan.seed)

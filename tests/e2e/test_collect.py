@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from gigaedge.lerobot import Dataset
 from gigaedge.robot import CAMERA_ROLES
+from gigaedge_runtime.collect import Collected
 from tests.command_line import answer, fails, gigaedge, gigaedge_process
 
 
@@ -39,6 +41,17 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     )
     fails("--task 'juggle': no such task; there are lift-block", "collect", "--task", "juggle", *out)
     assert not (tmp_path / "d").exists()
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> Collected:
+        return Collected(episodes=3, failed=1, frames=270, complete=False)
+
+    monkeypatch.setattr("gigaedge_runtime.collect.collect", interrupted)
+    result = gigaedge("collect", "--task", "lift-block", "--episodes", "9", "--out", tmp_path / "d")
+    assert result.returncode == 130
+    assert "3 episodes, 270 frames; 1 of 4 attempts failed" in result.stdout
+    assert result.stderr == "interrupted at 3 of 9 episodes; go on with --resume\n"
 
 
 def test_help_shows_an_example() -> None:

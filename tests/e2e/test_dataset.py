@@ -13,7 +13,7 @@ import torch
 
 from gigaedge.bundle import read_manifest
 from gigaedge.compose import Compositor
-from gigaedge.files import read_tensors
+from gigaedge.files import read_tensors, write_tensors
 from gigaedge.robot import CAMERA_ROLES, DIM_NAMES
 from gigaedge_export.checkpoint import load_norm_stats
 from gigaedge_runtime.policy import Observation, Policy
@@ -183,15 +183,21 @@ def test_the_embedding_of_an_episode_wins_unless_a_prompt_is_named(
     path = writer.root / "t5_embedding" / "episode_000001.pt"
     path.parent.mkdir()
     torch.save(torch.from_numpy(embedding + 1).bfloat16(), path)
+    write_tensors(path.with_name("episode_000000.safetensors"), {"t5_embedding": embedding + 2})
     base = ("openloop", bundle, writer.root, "--steps", 4, "--json")
     found, named = succeeds(*base), succeeds(*base, "--prompt", "task")
-    assert "episode 0 has no file in t5_embedding" in found.stderr
-    assert named.stderr == ""
+    assert found.stderr == named.stderr == ""
     own, fixed = json.loads(found.stdout), json.loads(named.stdout)
-    assert own["prompts"] == {"0": "task", "1": str(path)}
+    assert own["prompts"] == {"0": str(path.with_name("episode_000000.safetensors")), "1": str(path)}
     assert fixed["prompts"] == {"0": "task", "1": "task"}
-    assert own["chunks"][0] == fixed["chunks"][0]
-    assert own["chunks"][1]["joints"] != fixed["chunks"][1]["joints"]
+    for mine, other in zip(own["chunks"], fixed["chunks"], strict=True):
+        assert mine["joints"] != other["joints"]
+
+
+def test_an_episode_without_an_embedding_has_the_bundles_prompt(writer: DatasetWriter, bundle: Path) -> None:
+    found = succeeds("openloop", bundle, writer.root, "--steps", 4, "--max-episodes", 1, "--json")
+    assert "episode 0 has no file in t5_embedding" in found.stderr
+    assert json.loads(found.stdout)["prompts"] == {"0": "task"}
 
 
 def test_openloop_table(writer: DatasetWriter, bundle: Path) -> None:

@@ -20,6 +20,7 @@ from gigaedge_export.training import vae_run
 from gigaedge_export.training.vae import Batch, VaeSizes, VaeTraining, encode_clips, main, train_vae
 from gigaedge_export.training.vae_data import OFFSETS, Moment, choose, read_clips, split
 from gigaedge_export.training.vae_measure import psnr, spread
+from gigaedge_export.training.vae_optimiser import Muon, initialise
 from gigaedge_export.training.vae_run import LOSSES, Run, schedule
 from gigaedge_export.training.vae_step import backward, crops, gradient_loss
 from gigaedge_export.video_vae import WEIGHTS, VideoVae, load_video_vae, pixels
@@ -75,7 +76,8 @@ def picture_clips() -> np.ndarray:
 def test_the_loss_falls_on_a_batch() -> None:
     torch.manual_seed(0)
     vae = VideoVae(SIZES.config())
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=5e-3)
+    initialise(vae)
+    optimiser = Muon(vae.parameters(), 0.02)
     batches = crops(picture_clips(), TINY.batch, np.random.default_rng(0))
     losses = []
     for step in range(25):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -165,6 +166,10 @@ def test_another_collection_is_not_gone_on_with(tmp_path: Path) -> None:
     collect(Collection("nod", 3, FIRST), out, advance=interrupting(1))
     with pytest.raises(InputError, match="begun with --task nod --seed 100000; go on with those"):
         collect(Collection("nod", 3, FIRST + 1), out, resume=True, advance=quietly)
+    (out / "meta" / "info.json").unlink()
+    with pytest.raises(InputError, match="is no dataset, and is not replaced"):
+        collect(Collection("nod", 3, FIRST), out, resume=True, advance=quietly)
+    shutil.rmtree(out)
     plan = out.with_name("d.unfinished") / "collection.json"
     plan.write_text(json.dumps({"task": "nod"}))
     with pytest.raises(DatasetError, match=r"collection\.json: not readable; remove .* and begin again"):

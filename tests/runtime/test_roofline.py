@@ -168,3 +168,8 @@ def test_integer_arithmetic_is_held_against_the_faster_rate() -> None:
 def test_a_gpu_has_no_profile(exported: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gigaedge_runtime.sessions._preload", lambda: "")
     assert profile_bundle(open_bundle(exported("gwp05-tiny")), Device("cuda"), 4, peaks=PEAKS) == ()
+
+
+def test_a_video_branch_is_no_part_of_a_chunk(video_bundle: Path) -> None:
+    stages = profile_bundle(open_bundle(video_bundle), Device(threads=1), 4, peaks=PEAKS, repeats=1)
+    assert [stage.stage for stage in stages] == ["vae", "context", "step"]

@@ -87,7 +87,11 @@ def encode_dataset(
 ) -> list[EncodedEpisode]:
     """Encode what is not in `folder` yet, and open all of it."""
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [episode.index for episode in episodes if not _files(folder, episode.index)[1].is_file()]
+    missing = [
+        episode.index
+        for episode in episodes
+        if not all(path.is_file() for path in _files(folder, episode.index))
+    ]
     if missing:
         progress(f"encoding {len(missing)} episodes", len(missing))
         for _ in _encode_all(encoding, missing, folder, jobs):
@@ -117,12 +121,15 @@ class LatentEncoder:
         return self._first.quant_conv(self._first.encoder(frames)).half().numpy()
 
     @torch.no_grad()
-    def future(self, clip: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """(frames, H, W, 3) -> the latent frame after the first, (C, h, w)."""
+    def futures(self, clips: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """(n, frames, H, W, 3) -> the latent frame after each first, (n, C, h, w).
+
+        Several at a time: for a single one, PyTorch takes a convolution that needs three times as long.
+        """
         if self._video is None:
             raise RuntimeError("this encoder was opened for single pictures")
-        posterior = self._video.encode(pixels(torch.from_numpy(clip).unsqueeze(0)))
-        return self._video.normalise(posterior.mean)[0, :, 1].half().numpy()
+        posterior = self._video.encode(pixels(torch.from_numpy(clips)))
+        return self._video.normalise(posterior.mean)[:, :, 1].half().numpy()
 
 
 def _encode_all(encoding: Encoding, episodes: list[int], folder: Path, jobs: int) -> Iterator[None]:
@@ -177,10 +184,11 @@ def _encode_one(index: int) -> None:
         worker.encoder.pictures(shown[first : first + TOGETHER]) for first in range(0, len(shown), TOGETHER)
     ]
     latents = np.concatenate(parts)
-    futures = [worker.encoder.future(np.stack([composites[int(frame)] for frame in clip])) for clip in clips]
-    stacked = np.stack(futures) if futures else np.empty((0, *latents.shape[1:]), np.float16)
-    # The second file says that an episode is done.
-    for path, values in zip(_files(worker.folder, index), (latents, stacked), strict=True):
+    futures = np.empty((0, *latents.shape[1:]), np.float16)
+    if len(begins):
+        shown = np.stack([np.stack([composites[int(frame)] for frame in clip]) for clip in clips])
+        futures = worker.encoder.futures(shown)
+    for path, values in zip(_files(worker.folder, index), (latents, futures), strict=True):
         with atomic_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, values)
 

@@ -25,6 +25,7 @@ from gigaedge_export.prompts import read_pickled
 from gigaedge_export.training.fit import Fitted, Watcher, fit
 from gigaedge_export.training.latents import Encoding, encode_dataset
 from gigaedge_export.training.publish import publish
+from gigaedge_export.training.sample import OpenLoop
 from gigaedge_export.training.samples import Demonstration, Scaling
 from gigaedge_export.training.settings import PolicyTraining
 from gigaedge_export.training.state import STATE
@@ -64,7 +65,8 @@ def train_policy(
     """
     work.mkdir(parents=True, exist_ok=True)
     with locked(work):
-        if (work / STATE).is_file() and not resume:
+        begun = (work / STATE).is_file()
+        if begun and not resume:
             raise InputError(f"{work} holds a run that was begun; pass --resume, or remove the folder")
         held_out = _held_out(dataset, settings)
         for episode in dataset.episodes:
@@ -91,40 +93,48 @@ def train_policy(
         ]
         lesson = Lesson(
             settings,
-            demonstrations[:-held_out],
+            [demonstration for demonstration in demonstrations if demonstration.number not in held_out],
             Scaling(load_norm_stats(work / "norm_stats.json"), settings.sizes.action_channels),
             np.stack(list(prompts.values())),
             load_config(vae / "config.json", VaeConfig).z_dim,
             dataset.fps,
         )
-        fitted = fit(lesson, demonstrations[-held_out:], work, observer, resume=resume)
+        kept = [demonstration for demonstration in demonstrations if demonstration.number in held_out]
+        fitted = fit(lesson, kept, work, observer, resume=begun)
         about = {
             **asdict(origin),
             "dataset": str(dataset.root),
             "episodes": len(lesson.episodes),
-            "held_out": held_out,
+            "held_out": sorted(held_out),
             "frames": sum(len(episode.motion.states) for episode in lesson.episodes),
             "prompts": {instruction: list(map(int, value.shape)) for instruction, value in prompts.items()},
             "settings": asdict(settings),
             "steps": fitted.steps,
             "seconds": round(fitted.seconds, 1),
-            "held_out_error": {
-                "joints_deg": fitted.evaluation.report.joints.mean_abs,
-                "fingertips_mm": fitted.evaluation.report.fingertips.mean_abs,
-                "first_end_moving_mm": fitted.evaluation.moving,
-            },
+            "held_out_error": _errors(fitted.evaluation),
+            "held_out_error_of_the_last_weights": _errors(fitted.last),
         }
         publish(out, fitted.model, vae, stats, prompts, about, replace=replace)
     return fitted
 
 
-def _held_out(dataset: Dataset, settings: PolicyTraining) -> int:
-    count = min(settings.held_out, len(dataset.episodes) // 4)
+def _held_out(dataset: Dataset, settings: PolicyTraining) -> set[int]:
+    """Numbers of the episodes that are only evaluated on, spread over the dataset: its tasks may follow each other."""
+    every = len(dataset.episodes)
+    count = min(settings.held_out, every // 4)
     if count < 1:
         raise DatasetError(
-            f"{dataset.root}: {len(dataset.episodes)} episodes; training needs at least 4, of which it holds one out"
+            f"{dataset.root}: {every} episodes; training needs at least 4, of which it holds one out"
         )
-    return count
+    return {(2 * place + 1) * every // (2 * count) for place in range(count)}
+
+
+def _errors(found: OpenLoop) -> dict[str, float]:
+    return {
+        "joints_deg": found.report.joints.mean_abs,
+        "fingertips_mm": found.report.fingertips.mean_abs,
+        "first_end_moving_mm": found.moving,
+    }
 
 
 def _write_statistics(

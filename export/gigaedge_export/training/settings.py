@@ -48,7 +48,7 @@ class PolicyTraining:
     """0: no future tokens at all."""
     batch: int = 32
     """Pictures per step."""
-    draws: int = 2
+    draws: int = 4
     """Of noise and flow time, for the actions of each picture."""
     clips: int = 8
     """So many pictures of a batch come with a future; an unbiased estimate at a fraction of the time."""
@@ -59,7 +59,7 @@ class PolicyTraining:
     clip_stride: int = 15
     """Frames from one encoded future to the next; a multiple of `stride`."""
     held_out: int = 10
-    """Episodes at the dataset's end that are only evaluated on; at most a quarter of them."""
+    """Episodes that are only evaluated on; at most a quarter of all."""
     rate: float = 1e-3
     """Largest learning rate."""
     warmup: int = 100

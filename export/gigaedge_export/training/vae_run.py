@@ -20,6 +20,7 @@ from gigaedge.lerobot import Dataset
 from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.training.vae_data import choose, open_clips, read_clips, split
 from gigaedge_export.training.vae_measure import fidelity, spread
+from gigaedge_export.training.vae_optimiser import Muon, initialise
 from gigaedge_export.training.vae_step import Batch, backward, crops
 from gigaedge_export.video_vae import VideoVae, VideoVaeConfig, save_video_vae
 
@@ -83,7 +84,7 @@ class VaeTraining:
     seed: int = 0
     clips: int = 400
     """Of five composites each; 1.8 MB of disk per clip."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 0.02
     resume: bool = False
     """Go on with a training that was stopped, where one was."""
     sizes: VaeSizes = field(default_factory=VaeSizes)
@@ -111,7 +112,8 @@ class Run:
             raise InputError(f"{options.steps} steps of training; it takes {WARM_UP} to warm up")
         torch.manual_seed(options.seed)
         self.vae = VideoVae(options.sizes.config())
-        self.optimiser = torch.optim.AdamW(self.vae.parameters(), betas=(0.9, 0.95), weight_decay=1e-2)
+        initialise(self.vae)
+        self.optimiser = Muon(self.vae.parameters(), options.learning_rate)
         if stopped:
             self._restore(torch.load(state, weights_only=True))
         else:

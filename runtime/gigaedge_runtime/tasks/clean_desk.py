@@ -60,7 +60,7 @@ class CleanDesk:
         colour = colours[int(random.integers(2))]
         yaw = float(random.uniform(-_YAW, _YAW))
         block = Object("block", "box", BLOCK, colour, (*place, BLOCK[2] / 2), yaw, mass=0.04)
-        taken = [place, *((thing.position[0], thing.position[1]) for thing in bins)]
+        taken = [place, *(quarter for one in bins for quarter in _quarters(one))]
         return surrounded(random, (*bins, block, *distractors(random, taken)))
 
     def succeeded(self, world: View) -> bool:
@@ -94,6 +94,12 @@ class CleanDesk:
                     return
         except OutOfReach:
             return
+
+
+def _quarters(one: Object) -> list[tuple[float, float]]:
+    """The middles of a bin's quarters, m: what keeps away from them stays clear of its walls."""
+    x, y, _ = one.position
+    return [(x + dx, y + dy) for dx in (-BIN[0] / 4, BIN[0] / 4) for dy in (-BIN[1] / 4, BIN[1] / 4)]
 
 
 def _goal(world: View) -> Side:

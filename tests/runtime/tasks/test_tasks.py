@@ -140,6 +140,16 @@ def test_a_stack_is_centred_upright_and_let_go() -> None:
     assert not task.succeeded(world)
 
 
+def test_what_distracts_stays_clear_of_the_bins() -> None:
+    for seed in range(40):
+        scene = TASKS["clean-desk"].scene(seed)
+        bins = [one for one in scene.objects if one.shape == "bin"]
+        for other in (one for one in scene.objects if one.name.startswith("distractor")):
+            for one in bins:
+                apart = np.abs(np.subtract(other.position, one.position))[:2] - np.array(one.size[:2]) / 2
+                assert apart.max() > other.size[0] * np.sqrt(0.5)
+
+
 def test_all_trash_has_to_be_swept() -> None:
     task = TASKS["sweep-trash"]
     world = Fixed(task.scene(0))
