@@ -206,12 +206,15 @@ def test_ctrl_c_prints_what_there_is(cell: Path, tmp_path: Path) -> None:
         ),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and sum(map(busy, children.read_text().split())) < 2:
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline and sum(map(busy, children.read_text().split())) < 2:
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert "Trials" in stdout
@@ -219,6 +222,9 @@ def test_ctrl_c_prints_what_there_is(cell: Path, tmp_path: Path) -> None:
 
 
 def busy(pid: str) -> bool:
-    """Whether a process has computed for some seconds: its imports are behind it, an episode is under way."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """Whether a process has computed for some seconds: it has imported everything and plays. False once it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") > 2.5
