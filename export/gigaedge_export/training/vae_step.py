@@ -21,8 +21,12 @@ SCALES = (1, 2, 4)
 """px; the gradients are compared between neighbours this far apart, each the mean of so many px squared."""
 SQUARE_WEIGHT = 10.0
 """Absolute errors alone are content with the median: to them a small block is not worth its place in a large table."""
+COLOUR_WEIGHT = 10.0
+"""Of squared errors in red - green and blue - green: what tells a small block from another is its colour."""
 GRADIENT_WEIGHT = 0.5
 """Edges of small things; more of it, and the picture stays flat for long, which has no wrong edges."""
+PLACES = 3
+"""Every other crop is the one with the most contrast of so many: most of a table is empty."""
 KL_WEIGHT = 1e-4
 """Keeps the latents' size bounded, and costs next to no detail."""
 GRID = 16
@@ -90,7 +94,9 @@ def backward(vae: VideoVae, batches: Sequence[Tensor], generator: torch.Generato
         found = vae.decode(posterior.sample(noise))
         l1, gradient, kl = F.l1_loss(found, target), gradient_loss(found, target), posterior.kl()
         square = F.mse_loss(found, target)
-        loss = l1 + SQUARE_WEIGHT * square + GRADIENT_WEIGHT * gradient + KL_WEIGHT * kl
+        colour = (found - target).diff(dim=1).square().mean()
+        loss = l1 + SQUARE_WEIGHT * square + COLOUR_WEIGHT * colour
+        loss = loss + GRADIENT_WEIGHT * gradient + KL_WEIGHT * kl
         (loss / len(batches)).backward()
         several.append(Losses(l1.item(), square.item(), gradient.item(), kl.item()))
     return Losses.mean(several)
@@ -107,5 +113,8 @@ def gradient_loss(found: Tensor, target: Tensor) -> Tensor:
 
 
 def _crop(clip: NDArray[np.uint8], side: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    y, x = (GRID * int(random.integers((size - side) // GRID + 1)) for size in clip.shape[1:3])
-    return clip[:, y : y + side, x : x + side]
+    places = []
+    for _ in range(PLACES if random.random() < 0.5 else 1):
+        y, x = (GRID * int(random.integers((size - side) // GRID + 1)) for size in clip.shape[1:3])
+        places.append(clip[:, y : y + side, x : x + side])
+    return max(places, key=lambda place: float(place[0].std()))
