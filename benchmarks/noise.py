@@ -22,7 +22,7 @@ import typer
 
 from gigaedge.baseline import compare_rows
 from gigaedge.benchmark import BenchReport
-from gigaedge.cli.demo import cached_demo_bundle
+from gigaedge.cli.named import find_bundle
 from gigaedge.errors import GigaedgeError
 from gigaedge_runtime.bench import measure
 from gigaedge_runtime.bench_job import Plan
@@ -51,7 +51,7 @@ def main(
     ] = False,
 ) -> None:
     """Measure, judge, count."""
-    folder = cached_demo_bundle(quiet=True) if str(bundle) == "demo" else bundle
+    folder = find_bundle(bundle, quiet=True)
     plan = replace(
         Plan.read(folder, steps=(), solver="euler", prompt=None),
         processes=processes,

@@ -329,12 +329,16 @@ class ExecutionConfig(_Strict):
         return self.ensemble_decay if self.handover == "ensemble" else None
 
 
+NamedBundle = Literal["demo", "trained"]
+
+
 class Site(_Strict):
     """A robot cell."""
 
     schema_: Literal[1] = Field(1, alias="schema")
-    bundle: Literal["demo"] | Path
-    """A bundle folder; `demo` is a tiny random policy that `gigaedge run` makes on first use."""
+    bundle: NamedBundle | Path
+    """A bundle folder; or one that `gigaedge run` makes on first use: `demo` is a tiny random policy, `trained` the
+    shipped one, which lifts the block of the physical cell."""
     prompt: str | None = None
     """Name of a prompt in the bundle; may be left out when the bundle has one only."""
     calibration: Path | None = None
@@ -421,7 +425,7 @@ def load_site(path: Path) -> Site:
         camera.model_copy(update={"file": folder / camera.file}) if camera.file else camera
         for camera in site.cameras
     )
-    bundle = site.bundle if site.bundle == "demo" else folder / site.bundle
+    bundle = site.bundle if isinstance(site.bundle, str) else folder / site.bundle
     calibration = folder / site.calibration if site.calibration else None
     if calibration is None and (beside := default_calibration(path)).is_file():
         calibration = beside

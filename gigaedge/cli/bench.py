@@ -18,6 +18,7 @@ from gigaedge.cli.common import (
     parts_progress,
     print_notices,
 )
+from gigaedge.cli.named import find_bundle
 from gigaedge.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from gigaedge.budgets import Budget
     from gigaedge_runtime.bench_job import Plan
 
-DEMO = "demo"
 STEADY = 3.0
 """s of chunks without a pause, beside the board's sensors."""
 PATH_SECONDS = 4.0
@@ -34,7 +34,7 @@ PATH_SECONDS = 4.0
 _EXAMPLES = """\
 Examples:
 
-`gigaedge bench demo` measures the demo's bundle.
+`gigaedge bench demo` measures a tiny random policy, `gigaedge bench trained` the shipped one.
 
 `gigaedge bench int8 --steps 10,5 --report int8.html --budget-ms 300 --budget-ms exposure_to_can=400`
 
@@ -53,7 +53,9 @@ def bench_command(
     bundles: Annotated[
         list[Path],
         typer.Argument(
-            metavar="BUNDLE", help="Bundle folders; `demo` is the bundle of the demo.", show_default=False
+            metavar="BUNDLE",
+            help="Bundle folders; or `demo` (tiny, random), `trained` (shipped).",
+            show_default=False,
         ),
     ],
     steps: Annotated[
@@ -122,7 +124,7 @@ def bench_command(
     budgets = [parse_budget(text) for text in budget_ms or ()]
     counts = parse_steps(steps) if steps is not None else ()
     duration = STEADY if soak is None else parse_duration(soak, "--soak")
-    found = [_bundle(each, quiet=json) for each in bundles]
+    found = [find_bundle(each, quiet=json) for each in bundles]
     plans = [
         replace(
             Plan.read(each, steps=counts, solver=solver, prompt=prompt),
@@ -152,14 +154,6 @@ def bench_command(
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise CheckFailedError(f"{failed[0].name}: {failed[0].text}{more}")
-
-
-def _bundle(path: Path, *, quiet: bool) -> Path:
-    if str(path) != DEMO:
-        return path
-    from gigaedge.cli.demo import cached_demo_bundle
-
-    return cached_demo_bundle(quiet=quiet)
 
 
 def _check(

@@ -125,13 +125,14 @@ def _again(record: FlightRecord, bundle: Path | None, *, quiet: bool) -> None:
 
 def _recorded_bundle(record: FlightRecord, *, quiet: bool) -> Path | None:
     """Where the bundle lies that made the chunks; None when none did."""
-    from gigaedge.cli.demo import cached_demo_bundle
+    from gigaedge.cli.named import find_bundle, is_named
     from gigaedge.files import user_cache
 
     if record.bundle is None:
         return None
-    if record.bundle.is_relative_to(user_cache().resolve()):
-        return cached_demo_bundle(quiet=quiet)
+    name = record.bundle.parent.name.split("-")[0]
+    if record.bundle.is_relative_to(user_cache().resolve()) and is_named(name):
+        return find_bundle(name, quiet=quiet)
     if not record.bundle.is_dir():
         raise InputError(
             f"{record.bundle}: the bundle of this record is not there; pass it with --bundle DIR"

@@ -104,10 +104,10 @@ def run_command(
         from gigaedge.cli.calibrate.check import check_before_run
 
         unchecked = check_before_run(loaded)
-    if loaded.bundle == "demo":
-        from gigaedge.cli.demo import cached_demo_bundle
+    if isinstance(loaded.bundle, str):
+        from gigaedge.cli.named import find_bundle
 
-        loaded = loaded.model_copy(update={"bundle": cached_demo_bundle(quiet=json)})
+        loaded = loaded.model_copy(update={"bundle": find_bundle(loaded.bundle, quiet=json)})
     with showing:
         result = run_with_progress(
             loaded, seconds, dry_run=dry_run, report=report, quiet=json, park=park, record=record

@@ -18,11 +18,11 @@ from gigaedge.cli.common import (
     print_notices,
     print_table,
 )
+from gigaedge.cli.named import find_bundle
 from gigaedge.cli.run import INTERRUPTED, parse_duration
 from gigaedge.errors import InputError
 
 if TYPE_CHECKING:
-    from gigaedge.site import Site
     from gigaedge.trials import Mode, TrialsReport
     from gigaedge.trials_page import Clip
 
@@ -128,7 +128,8 @@ def trials_command(
         from gigaedge.cli.export import parse_steps
 
         counts = parse_steps(steps)
-    ways = plan_ways(loaded, bundle or [_bundle(loaded, quiet=json)], counts, chosen_modes)
+    found = [find_bundle(each, quiet=json) for each in (bundle or (loaded.bundle,))]
+    ways = plan_ways(loaded, found, counts, chosen_modes)
     if chosen == "person":
         from gigaedge.cli.trials_person import score
 
@@ -182,14 +183,6 @@ def _refuse_contradictions(judge: str, given: dict[str, bool], modes: Sequence[M
             raise InputError(f"{option} says nothing where {_JUDGES[judge]}; leave it out")
     if judge == "person" and "synchronous" in modes:
         raise InputError("--modes synchronous: only in simulation do arms wait for the policy; try rtc,fade")
-
-
-def _bundle(site: Site, *, quiet: bool) -> Path:
-    if site.bundle != "demo":
-        return site.bundle
-    from gigaedge.cli.demo import cached_demo_bundle
-
-    return cached_demo_bundle(quiet=quiet)
 
 
 def _write(made: TrialsReport, clips: Sequence[Clip], page: Path | None, out: Path | None) -> None:

@@ -30,9 +30,9 @@ GIGAEDGE = (sys.executable, "-m", "gigaedge")
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's: its flow is smooth, so arms can follow it."""
-    from gigaedge.cli.demo import make_demo_bundle
+    from gigaedge.cli.named import make_random_bundle
 
-    return make_demo_bundle(tmp_path_factory.mktemp("demo"), "GWP-0.5", quiet=True)
+    return make_random_bundle(tmp_path_factory.mktemp("demo"), "GWP-0.5", quiet=True)
 
 
 @pytest.fixture

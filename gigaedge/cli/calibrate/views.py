@@ -323,7 +323,7 @@ def _view(
         gripper=regions.get("gripper", known.gripper if known else None),
         region=regions.get("region", known.region if known else None),
     )
-    if site.bundle == "demo" or not site.bundle.is_dir():
+    if isinstance(site.bundle, str) or not site.bundle.is_dir():
         return view
     policy = read_manifest(site.bundle).view
     return view.model_copy(update={"composite": (policy.width, policy.height), "layout": policy.layout})
