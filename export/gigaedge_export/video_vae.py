@@ -257,3 +257,4 @@ def save_video_vae(vae: VideoVae, folder: Path, dtype: torch.dtype = torch.float
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tensors = {name: tensor.to(dtype).contiguous() for name, tensor in vae.state_dict().items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)
