@@ -49,11 +49,14 @@ def losses(
 ) -> Losses:
     """Of one batch with noise from `random`; `prompts` (prompts, tokens, text_dim)."""
     actions = torch.from_numpy(batch.actions).unsqueeze(1).expand(-1, settings.draws, -1, -1)
-    noisy, wanted = _noised(actions, (len(actions), settings.draws), settings.action_shift, random)
+    levels = noise_levels(actions.shape[:2].numel(), settings.action_shift, random).view(actions.shape[:2])
+    noisy, wanted = _noised(actions, levels, random)
     video, imagined = None, None
-    if len(batch.futures):
-        futures = torch.from_numpy(batch.futures)
-        video, imagined = _noised(futures, (len(futures),), settings.video_shift, random)
+    if futures := len(batch.futures):
+        # As upstream trains: GWP-0 draws one time for the actions and the future that sees them, GWP-0.5 two.
+        same = settings.generation == "GWP-0"
+        levels = levels[:futures, 0] if same else noise_levels(futures, settings.video_shift, random)
+        video, imagined = _noised(torch.from_numpy(batch.futures), levels, random)
     observed = Observed(
         torch.from_numpy(batch.latents),
         torch.from_numpy(batch.states),
@@ -68,12 +71,8 @@ def losses(
     return Losses(ACTION_WEIGHT * action + settings.video_weight * seen, action.detach(), seen.detach())
 
 
-def _noised(
-    data: Tensor, lead: tuple[int, ...], shift: float, random: torch.Generator
-) -> tuple[Noisy, Tensor]:
-    """Data at random levels of noise, one level for each of the leading axes `lead`, and the velocity there."""
-    count = int(torch.tensor(lead).prod())
-    levels = noise_levels(count, shift, random).reshape(lead)
-    level = levels.reshape(*lead, *(1 for _ in data.shape[len(lead) :]))
+def _noised(data: Tensor, levels: Tensor, random: torch.Generator) -> tuple[Noisy, Tensor]:
+    """Data at levels of noise, one for each of its leading axes, and the velocity there."""
+    level = levels.reshape(*levels.shape, *(1 for _ in data.shape[levels.ndim :]))
     noise = torch.randn(data.shape, generator=random)
     return Noisy((1 - level) * data + level * noise, timesteps(levels)), noise - data

@@ -102,7 +102,7 @@ class PolicyTraining:
 
     @property
     def video_shift(self) -> float:
-        """Of the future's noise levels."""
+        """Of the future's noise levels; GWP-0 draws none for it and takes the actions'."""
         return 5.0 if self.generation == "GWP-0" else 2.0
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from gigaedge_export.config import Generation
 from gigaedge_export.sampler import schedule
 from gigaedge_export.training import losses as losses_module
 from gigaedge_export.training.forward import Mask, Noisy, Observed, Velocities
@@ -57,6 +58,30 @@ def test_the_losses_are_those_of_noise_minus_data(tmp_path: Path, monkeypatch: p
     assert float(found.action) == pytest.approx(0.25, rel=0.05)
     assert float(found.video) == pytest.approx(4.0, rel=0.05)
     assert float(found.total) == pytest.approx(5 * float(found.action) + float(found.video))
+
+
+@pytest.mark.parametrize(("generation", "same"), [("GWP-0", True), ("GWP-0.5", False)])
+def test_only_gwp_0_has_one_time_for_actions_and_the_future_that_sees_them(
+    generation: Generation, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = square.settings(steps=1, draws=3, generation=generation)
+    lesson, _ = square.lesson(tmp_path, 8, chosen)
+    batch = Samples(lesson.episodes, lesson.scaling, chosen.chunk, 30.0).draw(0, 0, 16, 4, 0.5)
+    told: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def listen(
+        model: WorldActionTransformer, observed: Observed, action: Noisy, video: Noisy | None, mask: Mask
+    ) -> Velocities:
+        assert video is not None
+        told.append((action.timestep[: len(video.values), 0], video.timestep))
+        return Velocities(torch.zeros_like(action.values), torch.zeros_like(video.values))
+
+    monkeypatch.setattr(losses_module, "velocities", listen)
+    losses(
+        lesson.new_model(), batch, torch.from_numpy(lesson.prompts), chosen, torch.Generator().manual_seed(1)
+    )
+    ((action, video),) = told
+    assert torch.equal(action, video) is same
 
 
 def test_samples_are_what_was_recorded(tmp_path: Path) -> None:
