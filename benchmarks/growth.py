@@ -9,7 +9,6 @@ turn.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +18,7 @@ import typer
 
 from gigaedge.benchmark import to_json
 from gigaedge.benchmark_page import render
-from gigaedge.cli.common import parts_progress
-from gigaedge.errors import GigaedgeError
+from gigaedge.cli.common import parts_progress, run_script
 from gigaedge.files import write_text
 from gigaedge_export.checkpoint import CheckpointPaths, LoadedCheckpoint, load_checkpoint
 from gigaedge_export.export import ExportOptions, export_bundle
@@ -112,8 +110,4 @@ def export(checkpoint: LoadedCheckpoint, variant: Variant, folder: Path) -> Path
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except GigaedgeError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_script(lambda: typer.run(main))

@@ -26,9 +26,9 @@ import numpy as np
 import typer
 from PIL import Image
 
-from gigaedge.cli.common import JsonOption
+from gigaedge.cli.common import JsonOption, run_script
 from gigaedge.clock import Deadlines, monotonic
-from gigaedge.errors import CheckFailedError, GigaedgeError, ProcessError
+from gigaedge.errors import CheckFailedError, ProcessError
 from gigaedge.machine import describe_machine
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
 from gigaedge.site import BaseConfig, BoxConfig, Site, load_site
@@ -265,8 +265,4 @@ def _time_chunk(watch: Stopwatch, loop: PolicyLoop) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except GigaedgeError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_script(app)

@@ -22,22 +22,13 @@ import typer
 
 from gigaedge.baseline import compare_rows
 from gigaedge.benchmark import BenchReport
+from gigaedge.cli.common import run_script
 from gigaedge.cli.named import find_bundle
-from gigaedge.errors import GigaedgeError
+from gigaedge.progress import QUIET
 from gigaedge_runtime.bench import measure
 from gigaedge_runtime.bench_job import Plan
 
 BUSY = "while True: pass"
-
-
-class Silence:
-    """No progress is shown."""
-
-    def __call__(self, what: str, total: int = 0) -> None:
-        """Something begins."""
-
-    def advance(self, amount: int) -> None:
-        """More is done."""
 
 
 def main(
@@ -58,12 +49,12 @@ def main(
         steady=0.0,
         limits=False,
     )
-    (baseline,) = measure([plan], Silence())
+    (baseline,) = measure([plan], QUIET)
     typer.echo(f"{baseline.machine.name}; baseline p50 {baseline.rows[0].chunk.p50:.2f} ms")
     alarms = seen = 0
     for number in range(repeats):
         with busy_core(disturb and number % 2 == 1):
-            (report,) = measure([plan], Silence())
+            (report,) = measure([plan], QUIET)
         found = compare_rows(report, baseline, tolerance / 100)
         alarms += any(each.slower for each in found)
         slower = compare_rows(made_slower(report, 1 + slowdown / 100), baseline, tolerance / 100)
@@ -100,8 +91,4 @@ def made_slower(report: BenchReport, factor: float) -> BenchReport:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except GigaedgeError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_script(lambda: typer.run(main))

@@ -11,7 +11,6 @@ has another order. Exit 1 when a gate does not hold. See README.md beside this f
 from __future__ import annotations
 
 import random
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +22,8 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from gigaedge.cli.common import needs, print_table, progress
-from gigaedge.errors import CheckFailedError, GigaedgeError, InputError
+from gigaedge.cli.common import needs, print_table, progress, run_script
+from gigaedge.errors import CheckFailedError, InputError
 from gigaedge.files import write_text
 from gigaedge.machine import describe_machine, installed_versions
 from race_contestants import PYTORCH, REFERENCE, Lap, able, bundle_of, chosen
@@ -233,8 +232,4 @@ def _publish(report: RaceReport, json: Path | None, page: Path | None, table: Pa
 if __name__ == "__main__":
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(main)
-    try:
-        app()
-    except GigaedgeError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_script(app)

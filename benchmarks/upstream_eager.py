@@ -13,6 +13,7 @@ fp32. Tensors are (1, tokens, width); attention is (1, heads, tokens, head_dim).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -113,7 +114,7 @@ class MixtureBlock(nn.Module):
         return expert.update(x, attended, modulation, cache.text)
 
 
-class Upstream(nn.Module):
+class Upstream(nn.Module, ABC):
     """What both generations have; `sigmas` and `timesteps` are the sampler's, (steps + 1,) and (steps,)."""
 
     def __init__(self, config: TransformerConfig, *, rows: int, columns: int) -> None:
@@ -154,9 +155,9 @@ class Upstream(nn.Module):
         result: Tensor = self.action_decoder(normed.type_as(tokens)).float()
         return result
 
+    @abstractmethod
     def sampler(self, latents: Tensor, state: Tensor, prompt: Tensor) -> Callable[[Tensor, float], Tensor]:
         """From noisy actions (1, n, channels) and a timestep to their velocity, for one observation."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def sample(

@@ -24,9 +24,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from gigaedge.cli.common import ReportOption, draw_bar, print_table
+from gigaedge.cli.common import ReportOption, draw_bar, print_table, run_script
 from gigaedge.cli.run import parse_duration
-from gigaedge.errors import CheckFailedError, DeviceError, GigaedgeError
+from gigaedge.errors import CheckFailedError, DeviceError
 from gigaedge.files import write_text
 from gigaedge.machine import describe_machine
 
@@ -233,8 +233,4 @@ def _columns() -> tuple[Any, ...]:
 
 
 if __name__ == "__main__":
-    try:
-        app()
-    except GigaedgeError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run_script(app)

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from gigaedge.errors import CheckpointError, InputError
+from gigaedge.progress import QUIET, Progress
 from gigaedge.robot import DIM_NAMES, ROBOT_DIM
 from gigaedge_export import transformer as transformer_module
 from gigaedge_export import vae as vae_module
 from gigaedge_export.config import TransformerConfig, VaeConfig, load_config
 from gigaedge_export.layers import Conv2d, Linear
-from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.shards import Shards, weight_files
 from gigaedge_export.transformer import WorldActionTransformer
 from gigaedge_export.vae import FirstFrameVae

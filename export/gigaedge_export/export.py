@@ -34,6 +34,7 @@ from gigaedge.documents import SourceFile, describe_file
 from gigaedge.errors import InputError
 from gigaedge.files import atomic_directory, sha256, write_tensors
 from gigaedge.findings import FidelityInfo
+from gigaedge.progress import QUIET, Progress
 from gigaedge.robot import DELTA_MASK, DIM_NAMES, DIM_UNITS
 from gigaedge.sampling import SOLVERS
 from gigaedge_export.checkpoint import LoadedCheckpoint
@@ -41,7 +42,6 @@ from gigaedge_export.fuse import fuse
 from gigaedge_export.fuse_vae import fuse_norms
 from gigaedge_export.graphs import ContextGraph, Geometry, StepGraph, TextGraph
 from gigaedge_export.lower import lower
-from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.prompts import load_prompt
 from gigaedge_export.ranges import Sample
 from gigaedge_export.recipe import Recipe

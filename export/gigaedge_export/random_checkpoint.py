@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gigaedge.files import atomic_directory
+from gigaedge.progress import QUIET, Progress
 from gigaedge.robot import ARM_DIM, DIM_UNITS, JOINTS, ROBOT_DIM, SIDES
 from gigaedge_export import transformer as transformer_module
 from gigaedge_export import vae as vae_module
 from gigaedge_export.config import CLASS_NAMES, Generation, TransformerConfig, VaeConfig
-from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.transformer import WorldActionTransformer
 from gigaedge_export.vae import FirstFrameVae
 from gigaedge_export.video_vae import VideoVae, VideoVaeConfig

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gigaedge.progress import Progress
 from gigaedge_export.checkpoint import LoadedCheckpoint
 from gigaedge_export.graphs import STEP_INPUTS, ContextGraph, Graph, StepGraph, TextGraph
 from gigaedge_export.layers import Conv2d, Linear
 from gigaedge_export.places import layer_of, place
-from gigaedge_export.progress import Progress
 from gigaedge_export.quantize import HALF_LARGEST
 from gigaedge_export.sampler import Schedule
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from gigaedge.bundle import CastInfo
 from gigaedge.errors import InputError
+from gigaedge.progress import Progress
 from gigaedge.robot import ROBOT_DIM
 from gigaedge_export.checkpoint import LoadedCheckpoint
 from gigaedge_export.graphs import ContextGraph, Geometry, StepGraph, TextGraph
 from gigaedge_export.lower import WEIGHTED, place_of
-from gigaedge_export.progress import Progress
 from gigaedge_export.quantize import half_fit
 from gigaedge_export.ranges import Ranges, Sample, measure
 from gigaedge_export.recipe import Recipe

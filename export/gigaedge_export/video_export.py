@@ -14,10 +14,10 @@ import torch
 
 from gigaedge.bundle import Layout, VideoInfo
 from gigaedge.errors import InputError
+from gigaedge.progress import Progress
 from gigaedge_export.checkpoint import LoadedCheckpoint, load_decoder
 from gigaedge_export.config import Generation
 from gigaedge_export.graphs import Geometry
-from gigaedge_export.progress import Progress
 from gigaedge_export.sampler import TimestepRounding, schedule
 from gigaedge_export.trace import trace
 from gigaedge_export.video_graphs import DecoderGraph, Flow, VideoGraph

@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from gigaedge.bundle import WeightsInfo
 from gigaedge.errors import GigaedgeError
-from gigaedge_export.progress import Progress
+from gigaedge.progress import Progress
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 INLINE_BYTES: Final = 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gigaedge.errors import InputError
+from gigaedge.errors import GigaedgeError, InputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -47,6 +48,15 @@ def needs(extra: str) -> Iterator[None]:
         if (error.name or "").startswith("gigaedge"):
             raise
         raise InputError(f"{error.name} is not installed; run `pip install 'gigaedge[{extra}]'`") from error
+
+
+def run_script(program: Callable[[], object]) -> None:
+    """Run a script's command line; every error on purpose becomes one line on stderr and its exit code."""
+    try:
+        program()
+    except GigaedgeError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 @contextmanager

@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import IO, Final, Protocol
+from typing import IO, Final
 
 from gigaedge.benchmark import PATH_ARMS, BenchReport, PathInfo
 from gigaedge.errors import CheckFailedError, ProcessError
+from gigaedge.progress import Progress
 from gigaedge_runtime.bench_job import ChunksResult, Job, LimitsResult, Message, Plan, SteadyResult
 from gigaedge_runtime.bench_report import assemble
 from gigaedge_runtime.children import ONE_THREAD, error_of, python_module
@@ -20,16 +21,6 @@ from gigaedge_runtime.children import ONE_THREAD, error_of, python_module
 PROGRAM: Final = python_module("gigaedge_runtime.bench_process")
 LOOP_CHUNKS: Final = 10
 """The whole loop goes on for as many chunks at least."""
-
-
-class Progress(Protocol):
-    """Told what is going on."""
-
-    def __call__(self, what: str, total: int = 0) -> None:
-        """Something begins, of `total` parts; 0: nobody knows."""
-
-    def advance(self, amount: int) -> None:
-        """So many parts more are done."""
 
 
 @dataclass

@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from gigaedge.bundle import VideoInfo, open_bundle
 from gigaedge.errors import CheckpointError, InputError
 from gigaedge.fidelity import compare
+from gigaedge.progress import QUIET
 from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint, load_decoder
 from gigaedge_export.export import ExportOptions, export_bundle
 from gigaedge_export.graphs import Geometry
 from gigaedge_export.layers import KeyValue
-from gigaedge_export.progress import QUIET
 from gigaedge_export.random_checkpoint import PROMPT, Sizes, write_random_checkpoint
 from gigaedge_export.trace import trace
 from gigaedge_export.transformer import WorldActionTransformer

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from gigaedge.compose import Compositor
 from gigaedge.files import atomic_file, sha256
 from gigaedge.lerobot import Dataset, Episode
+from gigaedge.progress import QUIET, Progress
 from gigaedge.robot import CAMERA_ROLES
 from gigaedge_export.checkpoint import load_vae
-from gigaedge_export.progress import QUIET, Progress
 from gigaedge_export.shards import weight_files
 from gigaedge_export.video_vae import load_video_vae, pixels
 

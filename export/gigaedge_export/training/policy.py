@@ -15,12 +15,12 @@ from gigaedge import norm_stats
 from gigaedge.errors import CheckpointError, DatasetError, InputError
 from gigaedge.files import locked, write_text
 from gigaedge.lerobot import Dataset, Episode
+from gigaedge.progress import Progress
 from gigaedge.prompts import fit as fit_prompt
 from gigaedge.prompts import read_embedding
 from gigaedge.word_embedding import embedding as embed_words
 from gigaedge_export.checkpoint import load_norm_stats
 from gigaedge_export.config import VaeConfig, load_config
-from gigaedge_export.progress import Progress
 from gigaedge_export.prompts import read_pickled
 from gigaedge_export.training.fit import Fitted, Watcher, fit
 from gigaedge_export.training.latents import Encoding, encode_dataset

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gigaedge.errors import GigaedgeError
 from gigaedge.files import atomic_directory, require_free
-from gigaedge_export.progress import QUIET, Progress
+from gigaedge.progress import QUIET, Progress
 from gigaedge_export.training.vae_measure import encode_clips
 from gigaedge_export.training.vae_run import REPORT, Run, VaeSizes, VaeTraining
 from gigaedge_export.training.vae_step import Batch

@@ -19,8 +19,8 @@ from gigaedge.compose import Compositor
 from gigaedge.errors import DatasetError
 from gigaedge.files import atomic_file
 from gigaedge.lerobot import Episode
+from gigaedge.progress import QUIET, Progress
 from gigaedge.robot import CAMERA_ROLES
-from gigaedge_export.progress import QUIET, Progress
 
 OFFSETS: Final = (0, 12, 24, 36, 48)
 """Frames of a clip, counted from its start, at the rate of the actions."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gigaedge_export.progress import QUIET, Progress
+from gigaedge.progress import QUIET, Progress
 from gigaedge_export.video_vae import VideoVae, pictures, pixels
 
 

@@ -17,7 +17,7 @@ import torch
 from gigaedge.errors import InputError
 from gigaedge.files import atomic_file, write_text
 from gigaedge.lerobot import Dataset
-from gigaedge_export.progress import QUIET, Progress
+from gigaedge.progress import QUIET, Progress
 from gigaedge_export.training.vae_data import choose, open_clips, read_clips, split
 from gigaedge_export.training.vae_measure import fidelity, spread
 from gigaedge_export.training.vae_optimiser import Muon, initialise
