@@ -24,7 +24,7 @@ def test_the_example_runs_and_is_filmed(exported: Callable[..., Path], tmp_path:
     text = (EXAMPLES / "cell.yaml").read_text()
     # A computer that tests something else beside it draws late.
     site.write_text(
-        text.replace("bundle: demo", f"bundle: {exported('gwp05-tiny')}")
+        text.replace("bundle: trained", f"bundle: {exported('gwp05-tiny')}")
         .replace("max_image_age: 0.4", "max_image_age: 2.0")
         .replace("max_skew: 0.15", "max_skew: 1.0")
     )
