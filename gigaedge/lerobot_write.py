@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from gigaedge.lerobot import Motion
 from gigaedge.lerobot_files import ACTION, STATE, camera_key
 from gigaedge.lerobot_stats import Summary, merged, summarize
-from gigaedge.lerobot_video import CODEC, PIXELS, join_videos
 from gigaedge.robot import CAMERA_ROLES, DIM_NAMES, ROBOT_DIM, CameraRole
+from gigaedge.video_writer import CODEC, PIXELS, join_videos
 
 EPISODES_PER_FILE: Final = 50
 FILES_PER_CHUNK: Final = 1000
@@ -38,7 +38,7 @@ class Recording:
     """What was asked for, in plain English."""
     motion: Motion
     videos: Mapping[CameraRole, Path]
-    """Of each camera, a file by `gigaedge.lerobot_video.VideoWriter` of n frames."""
+    """Of each camera, a file by `gigaedge.video_writer.VideoWriter` of n frames."""
     pictures: Mapping[CameraRole, Summary]
     """Of each camera's red, green and blue, 0 to 1."""
     embedding: NDArray[np.float32] | None = None

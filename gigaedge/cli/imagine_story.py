@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gigaedge.cli.imagine_input import Recorded
 from gigaedge.files import atomic_file
 from gigaedge.similarity import Similarity
+from gigaedge.video_writer import VideoWriter
 from gigaedge_runtime.imagine import Imagined
 
 CAPTION: Final = 24
@@ -97,16 +98,10 @@ def _captioned(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
 def _encode(path: Path, pictures: list[NDArray[np.uint8]], fps: Fraction) -> None:
     """RGB pictures of one size, whole or not at all."""
-    import av
-
     height, width, _ = pictures[0].shape
+    more = ((0, height % 2), (0, width % 2), (0, 0))
     with atomic_file(path) as temporary:
-        with av.open(str(temporary), "w", format="mp4") as container:
-            stream: Any = container.add_stream("libx264", rate=fps, options={"crf": "18"})
-            # H.264 in the pixel format that every player knows has colour for 2 x 2 px.
-            stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        with VideoWriter(temporary, fps, width + width % 2, height + height % 2) as film:
             for picture in pictures:
-                even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-            container.mux(stream.encode())
+                film.write(np.pad(picture, more, mode="edge"))
         temporary.chmod(0o644)

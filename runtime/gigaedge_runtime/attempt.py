@@ -12,8 +12,8 @@ import numpy as np
 
 from gigaedge.lerobot import Motion
 from gigaedge.lerobot_stats import Summary, summarize
-from gigaedge.lerobot_video import VideoWriter
 from gigaedge.robot import CAMERA_ROLES, CameraRole
+from gigaedge.video_writer import VideoWriter
 from gigaedge_runtime.physics.painter import Image
 from gigaedge_runtime.physics.world import PICTURE, PhysicalWorld
 from gigaedge_runtime.tasks.mistakes import begin_wrongly

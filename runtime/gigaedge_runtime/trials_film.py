@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gigaedge.compose import Compositor
 from gigaedge.robot import CAMERA_ROLES
+from gigaedge.video_writer import VideoWriter
 from gigaedge_runtime.lockstep_devices import LockstepCell
 
 RATE: Final = 10
@@ -19,7 +20,7 @@ SIZE: Final = (320, 384)
 LONGEST: Final = 40.0
 """s; what comes later is not filmed."""
 
-_QUALITY: Final = "30"
+_QUALITY: Final = 30
 """x264's constant rate factor: about 10 kB per second of a scene that hardly moves."""
 
 
@@ -44,18 +45,8 @@ class Film:
         """H.264 in MP4, at the speed of the simulated world. Needs `av`. Raises ValueError before the first picture."""
         if not self._pictures:
             raise ValueError("nothing was filmed")
-        import av
-
         target = BytesIO()
-        with av.open(target, "w", format="mp4") as container:
-            stream = container.add_stream(
-                "libx264", rate=RATE, options={"crf": _QUALITY, "preset": "veryfast"}
-            )
-            stream.width, stream.height = SIZE
-            stream.pix_fmt = "yuv420p"
-            # The same pictures, the same bytes: how x264 shares work among threads depends on the machine.
-            stream.codec_context.thread_count = 1
+        with VideoWriter(target, RATE, *SIZE, quality=_QUALITY) as film:
             for picture in self._pictures:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-            container.mux(stream.encode(None))
+                film.write(picture)
         return target.getvalue()

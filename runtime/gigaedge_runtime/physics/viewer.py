@@ -22,9 +22,9 @@ import numpy as np
 
 from gigaedge.clock import Deadlines, monotonic
 from gigaedge.errors import DeviceError, GigaedgeError
-from gigaedge.lerobot_video import VideoWriter
 from gigaedge.robot import CAMERA_ROLES, CameraRole
 from gigaedge.simulation import PhysicalCell, load_cell
+from gigaedge.video_writer import VideoWriter
 from gigaedge_runtime.physics.film import FRAME, HIGH, frame
 from gigaedge_runtime.physics.link import Snapshot, WorldLink
 from gigaedge_runtime.physics.painter import Image

@@ -1,13 +1,14 @@
-"""Videos of a LeRobot v3 dataset: one episode encoded as H.264, and several joined into one file without a loss.
+"""H.264: pictures encoded as an MP4, and several videos joined into one without a loss.
 
-Every episode begins with a key frame and has no frame that refers beyond it (no B-frames), so that files of episodes
-are joined by copying their packets, as LeRobot does.
+Every video begins with a key frame and has no frame that refers beyond it (no B-frames), so that the episodes of a
+LeRobot v3 dataset are joined by copying their packets, as LeRobot does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -18,20 +19,34 @@ from numpy.typing import NDArray
 CODEC: Final = "h264"
 PIXELS: Final = "yuv420p"
 
-_OPTIONS: Final = {"preset": "veryfast", "crf": "18", "bf": "0", "g": "10"}
+_OPTIONS: Final = {"preset": "veryfast", "bf": "0", "g": "10"}
 """Short groups of pictures: training reads frames at random, and decodes from the key frame before."""
+_FINE: Final = 18
 
 
 class VideoWriter:
-    """One video file of frames that come one by one; the file is whole when the `with` block has ended."""
+    """One video of frames that come one by one; it is whole when the `with` block has ended."""
 
-    def __init__(self, path: Path, fps: int, width: int, height: int) -> None:
-        """Pictures of even `width` and `height`, px."""
+    def __init__(
+        self, target: Path | BytesIO, fps: int | Fraction, width: int, height: int, *, quality: int = _FINE
+    ) -> None:
+        """Begin an MP4.
+
+        Args:
+            target: file or memory.
+            fps: frames per second.
+            width: px; even, as the pixel format that every player knows has colour for 2 x 2 px.
+            height: px; even.
+            quality: x264's constant rate factor; larger is smaller and coarser.
+        """
         import av
 
         self._av: Any = av
-        self._container = av.open(str(path), "w")
-        stream: Any = self._container.add_stream("libx264", rate=fps, options=_OPTIONS)
+        self._container: Any = av.open(
+            target if isinstance(target, BytesIO) else str(target), "w", format="mp4"
+        )
+        options = {**_OPTIONS, "crf": str(quality)}
+        stream: Any = self._container.add_stream("libx264", rate=fps, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, PIXELS
         # One thread: the bytes do not depend on the machine, and episodes are encoded side by side anyway.
         stream.codec_context.thread_count = 1
