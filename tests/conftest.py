@@ -59,6 +59,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def demo_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `XDG_CACHE_HOME` may name: a cache that has the bundle `demo`, which is made once."""
+    from gigaedge.cli.named import find_bundle
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        find_bundle("demo", quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def video_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """GWP-0.5's golden checkpoint, exported with its video branch and compared with PyTorch, as a person does it.
 

@@ -24,18 +24,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def flight(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def flight(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seconds of the example."""
     target = tmp_path_factory.mktemp("flight") / "sim.mcap"
     site = ROOT / "examples" / "sim.yaml"
     done = subprocess.run(
         [sys.executable, "-m", "gigaedge", "run", str(site), "--for", "3s", "--record", str(target)],
-        capture_output=True, text=True, timeout=200, check=False, env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+        capture_output=True, text=True, timeout=200, check=False, env=os.environ | {"XDG_CACHE_HOME": str(demo_cache)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "flight record" in done.stdout
@@ -44,8 +39,8 @@ def flight(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _same_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+def _same_cache(demo_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(demo_cache))
 
 
 def test_a_run_is_reproduced(flight: Path) -> None:
@@ -99,7 +94,7 @@ def test_an_observation_of_a_later_version(flight: Path, tmp_path: Path) -> None
     fails("chunk 1 was computed from touch, which this version of gigaedge does not know", "replay", path)
 
 
-def test_another_bundle(flight: Path, exported: Callable[..., Path], cache: Path, tmp_path: Path) -> None:
+def test_another_bundle(flight: Path, exported: Callable[..., Path], demo_cache: Path, tmp_path: Path) -> None:
     other = exported("gwp05-tiny")
     result = succeeds("replay", flight, "--bundle", other)
     assert "note: this is not the bundle that made the chunks" in result.stderr
@@ -107,7 +102,7 @@ def test_another_bundle(flight: Path, exported: Callable[..., Path], cache: Path
     assert found["equal"]
     assert not found["chunks"]["same_bundle"]
     assert max(found["chunks"]["worst"].values()) > 1e-3
-    bundle = next(cache.rglob("bundle"))
+    bundle = next(demo_cache.rglob("bundle"))
     copy = shutil.copytree(bundle, tmp_path / "copy")
     assert answer("replay", flight, "--bundle", copy)["chunks"]["same_bundle"]
 

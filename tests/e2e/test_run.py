@@ -29,11 +29,10 @@ GIGAEDGE = (sys.executable, "-m", "gigaedge")
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's: its flow is smooth, so arms can follow it."""
-    from gigaedge.cli.named import make_random_bundle
-
-    return make_random_bundle(tmp_path_factory.mktemp("demo"), "GWP-0.5", quiet=True)
+def bundle(demo_cache: Path) -> Path:
+    """The one that is called `demo`: its flow is smooth, so arms can follow it."""
+    (manifest,) = demo_cache.glob("gigaedge/*/bundle/manifest.json")
+    return manifest.parent
 
 
 @pytest.fixture
@@ -266,8 +265,8 @@ def test_the_demo(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
 
 
-def test_the_examples_run(bundle: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+def test_the_examples_run(demo_cache: Path) -> None:
+    environment = os.environ | {"XDG_CACHE_HOME": str(demo_cache)}
     command = [*GIGAEDGE, "run", str(ROOT / "examples" / "sim.yaml"), "--for", "2s", "--json"]
     result = subprocess.run(
         command, capture_output=True, text=True, timeout=180, check=False, env=environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,10 +63,13 @@ def test_a_calm_run_passes() -> None:
 
 
 @pytest.mark.slow
-def test_a_short_soak_tells_of_all_three_processes(tmp_path: Path, private_home: Path) -> None:
+def test_a_short_soak_tells_of_all_three_processes(
+    tmp_path: Path, private_home: Path, demo_cache: Path
+) -> None:
     report = tmp_path / "soak.json"
     command = [sys.executable, str(ROOT / "tools" / "soak.py"), "--for", "8s", "--report", str(report)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    environment = os.environ | {"XDG_CACHE_HOME": str(demo_cache)}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     # Eight seconds are all warm-up, so that it may well complain of growth; it must not fail otherwise.
     assert run.returncode in (0, 1), run.stderr
     told = json.loads(report.read_text())
