@@ -10,6 +10,7 @@
 #   make fuzz     a million random chunk sequences through the limit layer, half an hour on two cores
 #   make trials   calibration on many synthetic cells of known truth: lenses, and who moved
 #   make train-demo  demonstrations, a VAE and a tiny policy from nothing, two hours on two cores; resumes by itself
+#   make judge    the shipped policy at every precision, step count and hand-over mode: docs/judge.md, an hour on two cores
 #   make mutants  every small change to the limit layer must be noticed by its tests, and every line be run by them
 #
 # Each keeps a virtual environment of its own below this folder. Nothing but pip and apt packages is fetched.
@@ -27,6 +28,10 @@ TRAIN_VENV := .venv-train
 # Dataset, latents, log and checkpoint. What is there already is not made again: make train-demo goes on after a break.
 TRAIN_OUT ?= train-demo
 TRAIN_SEED ?= 0
+TRAINED := export/gigaedge_export/trained
+JUDGE_OUT ?= judge
+JUDGE_EPISODES ?= 100
+PRECISIONS := fp32 fp16 int8 int4
 # What tests leave for a person to look at: screenshots of pages.
 ARTEFACTS := $(CURDIR)/test-artefacts
 # Calibration is tested with the newest OpenCV 4, too; it lies beside the environment's own.
@@ -34,7 +39,7 @@ OPENCV4 := $(CURDIR)/$(TEST_VENV)/opencv4
 OPENCV4_PIN := opencv-python>=4.9,<5
 PYTEST = GIGAEDGE_ARTEFACTS=$(ARTEFACTS) $(TEST_VENV)/bin/python -m pytest
 
-.PHONY: demo train-demo test faults soak fuzz trials mutants format clean
+.PHONY: demo train-demo judge test faults soak fuzz trials mutants format clean
 
 demo: $(DEMO_VENV)/.ready
 	$(DEMO_VENV)/bin/gigaedge demo --out $(DEMO_OUT)
@@ -42,12 +47,21 @@ demo: $(DEMO_VENV)/.ready
 train-demo: $(TRAIN_OUT)/checkpoint/training.json
 
 $(TRAIN_OUT)/lift-block/meta/info.json: $(TRAIN_VENV)/.ready
-	$(TRAIN_VENV)/bin/gigaedge collect --task lift-block --episodes 500 --jobs 2 --out $(TRAIN_OUT)/lift-block \
+	$(TRAIN_VENV)/bin/gigaedge collect --task lift-block --episodes 700 --jobs 2 --out $(TRAIN_OUT)/lift-block \
 		$(if $(wildcard $(TRAIN_OUT)/lift-block.unfinished),--resume)
 
 $(TRAIN_OUT)/checkpoint/training.json: $(TRAIN_OUT)/lift-block/meta/info.json
-	$(TRAIN_VENV)/bin/gigaedge train $(TRAIN_OUT)/lift-block --vae-minutes 25 --minutes 60 --jobs 2 \
+	$(TRAIN_VENV)/bin/gigaedge train $(TRAIN_OUT)/lift-block --vae-minutes 25 --minutes 60 --held-out 20 --jobs 2 \
 		--seed $(TRAIN_SEED) --resume --force --html $(TRAIN_OUT)/training.html --out $(TRAIN_OUT)/checkpoint
+
+judge: $(TRAIN_VENV)/.ready $(foreach p,$(PRECISIONS),$(JUDGE_OUT)/$(p)/manifest.json)
+	$(TRAIN_VENV)/bin/gigaedge trials examples/cell.yaml --tasks lift-block --episodes $(JUDGE_EPISODES) \
+		$(foreach p,$(PRECISIONS),--bundle $(JUDGE_OUT)/$(p)) --steps 10,5,4,2 --modes rtc,synchronous --latency 60ms \
+		--blind --expert --jobs 2 --out $(JUDGE_OUT)/trials.json --report $(JUDGE_OUT)/trials.html $(JUDGE_ARGS)
+
+$(JUDGE_OUT)/%/manifest.json: $(TRAIN_VENV)/.ready
+	$(TRAIN_VENV)/bin/gigaedge export --checkpoint $(TRAINED) --precision $* --steps 10,5,4,2 --force \
+		--prompt lift-block=$(TRAINED)/prompts/lift-the-red-block.safetensors --out $(JUDGE_OUT)/$*
 
 test: $(TEST_VENV)/.ready
 	$(TEST_VENV)/bin/ruff format --check .

@@ -23,7 +23,6 @@ SITE = """\
 # librealsense, a block on a table in MuJoCo. Run it again: gigaedge run {path} --for 30s --view again.mp4
 schema: 1
 bundle: bundle
-prompt: {task}
 simulation: world.yaml
 cameras:
   - {{role: cam_high, driver: sim, width: 320, height: 240, fps: 30}}
@@ -75,7 +74,7 @@ def demo_command(
     seconds = parse_duration(duration)
     bundle = make_trained_bundle(out / "bundle", quiet=json)
     site_file = out / "site.yaml"
-    write_text(site_file, SITE.format(path=site_file, task=TASK))
+    write_text(site_file, SITE.format(path=site_file))
     if not json:
         typer.echo(describe(bundle, open_bundle(bundle).manifest))
     report_file, film = out / "report.json", out / FILM

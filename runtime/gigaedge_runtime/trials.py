@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -157,6 +158,15 @@ def play(job: Job) -> Played:
 
     Raises BundleError or DeviceError: what was measured to work does not in this process; or there are no pictures.
     """
+    bundle = job.contender.bundle
+    if bundle is None:
+        return play_with(job, partial(_expert, job))
+    noise = np.random.default_rng((job.seed, 0))
+    return play_with(job, lambda *_: _planner(job, bundle, noise))
+
+
+def play_with(job: Job, planner_of: Callable[[int, PhysicalWorld, LockstepCell], Planner]) -> Played:
+    """One episode of whoever `planner_of` gives for each attempt, 0, 1, ..."""
     task, contender = TASKS[job.task], job.contender
     site = site_for(job.site, contender.mode)
     conduct = Conduct(site, contender.latency, synchronous=contender.mode == "synchronous")
@@ -164,19 +174,12 @@ def play(job: Job) -> Played:
     with PhysicalWorld(task.scene(job.seed), (camera.width, camera.height)) as world:
         cell = LockstepCell(world, site, blind=contender.blind)
         film = Film(cell) if job.film else None
-        noise = np.random.default_rng((job.seed, 0))
         ends: list[AttemptInfo] = []
         for number in range(job.attempts):
-            if contender.bundle is None:
-                random = np.random.default_rng((job.seed, 1, number))
-                stride = site.timing.replan_after if conduct.synchronous else None
-                planner = ExpertPlanner(task, world, random, lambda: cell.now, stride).planner()
-            else:
-                planner = _planner(job, contender.bundle, noise)
             done = attempt(
                 cell,
                 conduct,
-                planner,
+                planner_of(number, world, cell),
                 succeeded=lambda: task.succeeded(world),
                 limit=task.limit,
                 on_exposure=film.expose if film else lambda: None,
@@ -185,6 +188,12 @@ def play(job: Job) -> Played:
             if ends[-1].outcome in ("success", "dropped"):
                 break
         return Played(EpisodeInfo(seed=job.seed, attempts=tuple(ends)), film.encode() if film else None)
+
+
+def _expert(job: Job, number: int, world: PhysicalWorld, cell: LockstepCell) -> Planner:
+    random = np.random.default_rng((job.seed, 1, number))
+    stride = job.site.timing.replan_after if job.contender.mode == "synchronous" else None
+    return ExpertPlanner(TASKS[job.task], world, random, lambda: cell.now, stride).planner()
 
 
 def _told(done: Attempt, task: Task, world: PhysicalWorld) -> AttemptInfo:

@@ -94,7 +94,9 @@ def test_an_observation_of_a_later_version(flight: Path, tmp_path: Path) -> None
     fails("chunk 1 was computed from touch, which this version of gigaedge does not know", "replay", path)
 
 
-def test_another_bundle(flight: Path, exported: Callable[..., Path], demo_cache: Path, tmp_path: Path) -> None:
+def test_another_bundle(
+    flight: Path, exported: Callable[..., Path], demo_cache: Path, tmp_path: Path
+) -> None:
     other = exported("gwp05-tiny")
     result = succeeds("replay", flight, "--bundle", other)
     assert "note: this is not the bundle that made the chunks" in result.stderr
