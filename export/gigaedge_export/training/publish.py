@@ -4,7 +4,7 @@ OUT/transformer/config.json + diffusion_pytorch_model.safetensors   half precisi
 OUT/vae/                                                            as the policy was trained on
 OUT/norm_stats.json
 OUT/prompts/NAME.safetensors                                        one per instruction
-OUT/training.json                                                   command, seed, date, settings, what it came to
+OUT/training.json, OUT/vae/training.json                            command, seed, date, settings, what it came to
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def publish(
             for name, tensor in model.state_dict().items()
         }
         save_file(tensors, folder / "transformer" / f"{WEIGHTS}.safetensors", metadata={"format": "pt"})
-        (folder / "vae" / "config.json").write_bytes((vae / "config.json").read_bytes())
+        for name in ("config.json", ABOUT):
+            if (vae / name).is_file():  # a VAE from elsewhere does not tell how it was made
+                (folder / "vae" / name).write_bytes((vae / name).read_bytes())
         stored = {name: t.to(STORED) for path in weight_files(vae) for name, t in load_file(path).items()}
         save_file(stored, folder / "vae" / f"{WEIGHTS}.safetensors", metadata={"format": "pt"})
         _write_json(folder / NORM_STATS, norm_stats)
