@@ -161,5 +161,5 @@ def _help(lesson: Lesson, rank: int, weights: Tensor, gradients: Tensor, connect
     while True:
         try:
             connection.send(part.work(connection.recv()))
-        except (EOFError, BrokenPipeError):
+        except (EOFError, ConnectionError):
             return
