@@ -18,9 +18,9 @@ import gigaedge
 from gigaedge.cli.common import needs, stage_progress
 from gigaedge.cli.export import write_bundle
 from gigaedge.errors import InputError
-from gigaedge.site import NamedBundle
 
 if TYPE_CHECKING:
+    from gigaedge.site import NamedBundle
     from gigaedge_export.config import Generation
 
 TRAINED_STEPS = (10, 5, 4, 2)
@@ -29,6 +29,8 @@ TRAINED_STEPS = (10, 5, 4, 2)
 
 def is_named(bundle: Path | str) -> TypeGuard[NamedBundle]:
     """Whether this is a name and not a folder."""
+    from gigaedge.site import NamedBundle
+
     return str(bundle) in get_args(NamedBundle)
 
 

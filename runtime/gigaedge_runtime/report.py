@@ -350,10 +350,10 @@ class RunReport:
     """None when the policy process ended without a report."""
     recording: RecordingReport | None = None
     """None when nothing was to be recorded."""
-    physics: PhysicsReport | None = None
-    """None where arms and cameras are in no physical cell."""
     memory: dict[str, int] = field(default_factory=dict)
     """Of the processes in `pids`, the most resident memory that each had, bytes; without those that were killed."""
+    physics: PhysicsReport | None = None
+    """None where arms and cameras are in no physical cell."""
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""

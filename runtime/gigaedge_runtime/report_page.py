@@ -100,6 +100,13 @@ def _facts(report: RunReport) -> list[list[str]]:
         for name, pid in report.pids.items()
     ]
     rows.append(["processes", ", ".join(processes) or "none"])
+    if (cell := report.physics) is not None:
+        done = (
+            "not done" if cell.done_after is None else f"done after {cell.done_after:.1f} s of simulated time"
+        )
+        rows.append(
+            ["physical cell", f"{cell.task}, seed {cell.seed}: {done}; {cell.skipped:.1f} s left out"]
+        )
     policy, control = report.policy, report.control
     if policy is None:
         rows.append(["policy", "ended without a report"])

@@ -13,7 +13,8 @@ from gigaedge.lerobot_stats import merged, summarize
 from gigaedge.lerobot_write import DatasetWriter, Recording
 from gigaedge.prompts import read_embedding
 from gigaedge.robot import CAMERA_ROLES, ROBOT_DIM
-from gigaedge.video_writer import VideoReader, VideoWriter, join_videos
+from gigaedge.video import VideoReader
+from gigaedge.video_writer import VideoWriter, join_videos
 from tests.lerobot_writer import HEIGHT, WIDTH, picture, read_picture
 
 LENGTHS = (7, 12, 5)

@@ -19,6 +19,7 @@ from gigaedge_runtime.report import (
     ControlReport,
     LateTick,
     PathReport,
+    PhysicsReport,
     PolicyReport,
     RecordingReport,
     RunReport,
@@ -87,6 +88,7 @@ POLICY = PolicyReport(
 REPORT = RunReport(
     "duration", None, 10.0, False, {"supervisor": 1, "control": 2, "policy": 3}, 40, CONTROL, POLICY,
     RecordingReport("flight.mcap", 2000, 1, 40, 0, 1), {"policy": 246_000_000},
+    PhysicsReport("lift-block", 7, 9.8, spread(0.3), 0.2, done_after=4.5),
 )  # fmt: skip
 QUIET = replace(
     CONTROL, states=[], late={}, late_ticks=[], clamps=NO_CLAMPS, seam=NO_SEAMS, stages={}, notices=[], missed=0,
