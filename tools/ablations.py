@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from gigaedge.cli.common import run_script
 from gigaedge.errors import InputError
-from gigaedge.progress import QUIET
 from gigaedge.prompts import read_embedding
 from gigaedge.robot import ROBOT_DIM
 from gigaedge.site import load_site
@@ -67,10 +66,10 @@ class TorchPolicy:
                 f"{folder / ABOUT}: no such file; name checkpoints of `gigaedge train`"
             ) from error
         settings = self.about["settings"]
-        loaded = load_checkpoint(CheckpointPaths.in_directory(folder), QUIET)
-        self._model = loaded.transformer.eval()
+        checkpoint = load_checkpoint(CheckpointPaths.in_directory(folder))
+        self._model = checkpoint.transformer.eval()
         self._encoder = LatentEncoder(folder / "vae", futures=False)
-        self._scaling = Scaling(loaded.norm_stats, settings["sizes"]["action_channels"])
+        self._scaling = Scaling(checkpoint.stats, settings["sizes"]["action_channels"])
         self._chunk, self._mask = settings["chunk"], settings["mask"]
         (prompt,) = (folder / "prompts").glob("*.safetensors")
         self._prompt = torch.from_numpy(read_embedding(prompt)).float()[None]
