@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from time import perf_counter
@@ -35,23 +34,14 @@ from gigaedge_export.training.latents import LatentEncoder
 from gigaedge_export.training.publish import ABOUT
 from gigaedge_export.training.sample import STEPS, sample_chunks
 from gigaedge_export.training.samples import Scaling
-from gigaedge_runtime.policy_process import Planned, Planner
+from gigaedge_export.training.settings import ACTION_SHIFT
+from gigaedge_runtime.policy_process import Actions, Planned, Planner
+from gigaedge_runtime.tasks import RATE
 from gigaedge_runtime.trials import Contender, Job, play_with, seeds_of
 
 SITE = Path(__file__).parents[1] / "examples" / "cell.yaml"
-SHIFT = 5.0
 LATENCY = 0.06
 """s of simulated time; the same for all, so that it is the training that differs."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """A chunk (`policy_process.Planned`)."""
-
-    actions: NDArray[np.float32]
-    rate_hz: float
-    timings: dict[str, float]
-    inputs: dict[str, NDArray[np.float32]]
 
 
 class TorchPolicy:
@@ -73,14 +63,14 @@ class TorchPolicy:
         self._chunk, self._mask = settings["chunk"], settings["mask"]
         (prompt,) = (folder / "prompts").glob("*.safetensors")
         self._prompt = torch.from_numpy(read_embedding(prompt)).float()[None]
-        self._plan = schedule(STEPS, SHIFT, "bf16")
+        self._plan = schedule(STEPS, ACTION_SHIFT, "bf16")
         self.chunks: list[float] = []
         """Seconds of each one so far."""
 
     @torch.no_grad()
     def chunk(
         self, composite: NDArray[np.uint8], state: NDArray[np.float32], noise: NDArray[np.float32]
-    ) -> Told:
+    ) -> Actions:
         """As `gigaedge_runtime.policy.Policy.chunk`."""
         begin = perf_counter()
         latents = torch.from_numpy(self._encoder.pictures(composite[None]).astype(np.float32)).unsqueeze(2)
@@ -89,7 +79,7 @@ class TorchPolicy:
         found = sample_chunks(self._model, observed, torch.from_numpy(noise)[None], self._plan, self._mask)
         actions = self._scaling.targets(state[None], found.numpy())[0, :, :ROBOT_DIM]
         self.chunks.append(perf_counter() - begin)
-        return Told(actions, 30.0, {}, {})
+        return Actions(actions, RATE)
 
     def planner(self, random: np.random.Generator) -> Planner:
         """What the policy's loop takes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -20,6 +20,22 @@ CLASS_NAMES: dict[str, Generation] = {
     "CasualWorldActionTransformer_MoT": "GWP-0.5",
 }
 """Upstream class name (spelled so) -> generation."""
+
+
+class FutureTraining(NamedTuple):
+    """How upstream trains a generation's video branch."""
+
+    shift: float
+    """Of the future's flow schedule."""
+    actions: Literal["clean", "same time"]
+    """`same time`: one flow time is drawn for actions and future; `clean`: one for each, so that noisy futures beside
+    clean actions are among what the network has seen."""
+
+
+TRAINED_FUTURE: Final[dict[Generation, FutureTraining]] = {
+    "GWP-0": FutureTraining(5.0, "same time"),
+    "GWP-0.5": FutureTraining(2.0, "clean"),
+}
 
 
 class _DiffusersConfig(BaseModel):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
 
 import onnx_ir as ir
 import torch
@@ -16,27 +15,11 @@ from gigaedge.bundle import Layout, VideoInfo
 from gigaedge.errors import InputError
 from gigaedge.progress import Progress
 from gigaedge_export.checkpoint import LoadedCheckpoint, load_decoder
-from gigaedge_export.config import Generation
+from gigaedge_export.config import TRAINED_FUTURE
 from gigaedge_export.graphs import Geometry
 from gigaedge_export.sampler import TimestepRounding, schedule
 from gigaedge_export.trace import trace
 from gigaedge_export.video_graphs import DecoderGraph, Flow, VideoGraph
-
-
-class _Trained(NamedTuple):
-    """How upstream trains a generation."""
-
-    shift: float
-    """Of the future's flow schedule."""
-    actions: Literal["clean", "same time"]
-    """`same time`: one flow time is drawn for actions and future; `clean`: one for each, so that noisy futures beside
-    clean actions are among what the network has seen."""
-
-
-TRAINED: Final[dict[Generation, _Trained]] = {
-    "GWP-0": _Trained(5.0, "same time"),
-    "GWP-0.5": _Trained(2.0, "clean"),
-}
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,7 @@ def prepare_video(
             f"{options.stride * group}"
         )
     transformer = checkpoint.transformer
-    trained = TRAINED[transformer.config.generation]
+    trained = TRAINED_FUTURE[transformer.config.generation]
     shift = options.shift or trained.shift
     steps = schedule(options.steps, shift, timesteps)
     info = VideoInfo(

@@ -111,21 +111,23 @@ def _from_dataset(
         def picture(frame: int) -> NDArray[np.uint8]:
             return compose({role: episode.frame(role, frame) for role in CAMERA_ROLES})
 
-        now = picture(moment.frame)
-        frames = [moment.frame + round(at * dataset.fps) for at in seconds]
-        after = tuple(picture(frame) if frame < episode.length else None for frame in frames)
         notices = [*dataset.notices]
-        if seen is not None:
+        if seen is None:
+            prompts = EpisodePrompts(policy, prompt)
+            prompts.use(episode)
+            notices += prompts.notices
+            composite, noise = picture(moment.frame), None
+        else:
             distance = float(np.abs(seen.state - state).max())
             if not distance <= SAME_STATE:
                 raise InputError(
                     f"the observation is not frame {moment.frame} of episode {moment.episode}: their states differ by "
                     f"up to {distance:.3g} rad or m; pass the frame it was taken from, or leave it out"
                 )
-            return Recorded(seen.compose(policy.manifest.view), seen.state, seen.noise, after), notices
-        prompts = EpisodePrompts(policy, prompt)
-        prompts.use(episode)
-        return Recorded(now, state, None, after), notices + prompts.notices
+            composite, state, noise = seen.compose(policy.manifest.view), seen.state, seen.noise
+        frames = [moment.frame + round(at * dataset.fps) for at in seconds]
+        after = tuple(picture(frame) if frame < episode.length else None for frame in frames)
+        return Recorded(composite, state, noise, after), notices
 
 
 def _episode(dataset: Dataset, moment: Moment) -> Episode:

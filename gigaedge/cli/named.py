@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeGuard, get_args
 import typer
 
 import gigaedge
-from gigaedge.cli.common import needs, stage_progress
+from gigaedge.cli.common import StageProgress, needs, stage_progress
 from gigaedge.cli.export import write_bundle
 from gigaedge.errors import InputError
 
@@ -58,34 +58,35 @@ def find_bundle(bundle: Path | NamedBundle, *, quiet: bool) -> Path:
 def make_random_bundle(out: Path, generation: Generation, *, quiet: bool) -> Path:
     """Write `out`/checkpoint, tiny and random, and `out`/bundle, verified; returns the bundle."""
     with needs("export,cpu"):
-        from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
-        from gigaedge_export.export import ExportOptions
         from gigaedge_export.random_checkpoint import PROMPT, Sizes, write_random_checkpoint
 
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint, bundle = out / "checkpoint", out / "bundle"
+    checkpoint = out / "checkpoint"
     with stage_progress(quiet) as begin:
         begin("making a random checkpoint")
         write_random_checkpoint(checkpoint, generation, Sizes(), smooth=True, replace=True)
-        loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), begin)
-        prompts = {"demo": checkpoint / PROMPT}
-        write_bundle(loaded, prompts, bundle, ExportOptions(), verify=True, force=True, begin=begin)
-    return bundle
+        return _export(checkpoint, {"demo": checkpoint / PROMPT}, out / "bundle", (10,), begin)
 
 
 def make_trained_bundle(bundle: Path, *, quiet: bool) -> Path:
     """Export the shipped checkpoint to `bundle`, verified."""
-    with needs("export,cpu"):
-        from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
-        from gigaedge_export.export import ExportOptions
-
     checkpoint = trained_checkpoint()
     prompts = {file.stem: file for file in sorted((checkpoint / "prompts").glob("*.safetensors"))}
     bundle.parent.mkdir(parents=True, exist_ok=True)
     with stage_progress(quiet) as begin:
-        loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), begin)
-        options = ExportOptions(steps=TRAINED_STEPS)
-        write_bundle(loaded, prompts, bundle, options, verify=True, force=True, begin=begin)
+        return _export(checkpoint, prompts, bundle, TRAINED_STEPS, begin)
+
+
+def _export(
+    checkpoint: Path, prompts: dict[str, Path], bundle: Path, steps: tuple[int, ...], begin: StageProgress
+) -> Path:
+    """Write the bundle, verified; an older one is replaced."""
+    with needs("export,cpu"):
+        from gigaedge_export.checkpoint import CheckpointPaths, load_checkpoint
+        from gigaedge_export.export import ExportOptions
+
+    loaded = load_checkpoint(CheckpointPaths.in_directory(checkpoint), begin)
+    write_bundle(loaded, prompts, bundle, ExportOptions(steps=steps), verify=True, force=True, begin=begin)
     return bundle
 
 

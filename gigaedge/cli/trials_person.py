@@ -40,11 +40,13 @@ def score(
     Raises InputError: no terminal, or no limit for a task; BundleError: no prompt for one.
     """
     limits = {task: _limit(task, limit) for task in tasks}
-    plans = [(RowPlan(task, None, way, way.mode), way.prompt(task, site)) for task in tasks for way in ways]
+    plans = [
+        (RowPlan(task, None, way, way.mode), _site_of(site, way, task)) for task in tasks for way in ways
+    ]
     if judge is None:
         with terminal_keys() as keys:
-            return _score(site, plans, episodes, attempts, limits, at_terminal(keys))
-    return _score(site, plans, episodes, attempts, limits, judge)
+            return _score(plans, episodes, attempts, limits, at_terminal(keys))
+    return _score(plans, episodes, attempts, limits, judge)
 
 
 def at_terminal(keys: Keys) -> Judge:
@@ -53,8 +55,7 @@ def at_terminal(keys: Keys) -> Judge:
 
 
 def _score(
-    site: Site,
-    plans: Sequence[tuple[RowPlan, str]],
+    plans: Sequence[tuple[RowPlan, Site]],
     episodes: int,
     attempts: int,
     limits: dict[str, float],
@@ -62,14 +63,12 @@ def _score(
 ) -> Scored:
     rows = []
     whole = True
-    for plan, prompt in plans:
+    for plan, site in plans:
         done: list[EpisodeInfo] = []
         try:
             for number in range(episodes):
                 title = f"{plan.task}, {plan.name}: episode {number + 1} of {episodes}"
-                played = judge.episode(
-                    _site_of(site, plan, prompt), title, attempts=attempts, limit=limits[plan.task]
-                )
+                played = judge.episode(site, title, attempts=attempts, limit=limits[plan.task])
                 if played is None:
                     whole = False
                     break
@@ -83,13 +82,11 @@ def _score(
     return Scored(tuple(rows), whole)
 
 
-def _site_of(site: Site, plan: RowPlan, prompt: str) -> Site:
-    way = plan.way
-    if way is None:
-        return site
+def _site_of(site: Site, way: Way, task: str) -> Site:
+    """The site as a way does a task in it."""
     inference = site.inference.model_copy(update={"steps": way.steps})
-    changed = {"bundle": way.bundle, "prompt": prompt, "inference": inference}
-    return site_for(site, plan.mode).model_copy(update=changed)
+    changed = {"bundle": way.bundle, "prompt": way.prompt(task, site), "inference": inference}
+    return site_for(site, way.mode).model_copy(update=changed)
 
 
 def _limit(task: str, limit: float | None) -> float:

@@ -29,7 +29,7 @@ from gigaedge.site import Site
 from gigaedge_runtime.control import ControlLoop
 from gigaedge_runtime.lockstep_devices import LockstepCell
 from gigaedge_runtime.mailbox import Board, Order
-from gigaedge_runtime.policy_process import Planned, Planner, PolicyLoop
+from gigaedge_runtime.policy_process import Actions, Planned, Planner, PolicyLoop
 from gigaedge_runtime.rtc import Guidance
 from gigaedge_runtime.states import State
 
@@ -212,16 +212,6 @@ def _without_park(site: Site) -> Site:
     return site.model_copy(update={"arms": tuple(arm.model_copy(update={"park": None}) for arm in site.arms)})
 
 
-@dataclass(frozen=True)
-class _Shifted:
-    """A chunk (`policy_process.Planned`) with other actions."""
-
-    actions: NDArray[np.float32]
-    rate_hz: float
-    timings: dict[str, float]
-    inputs: dict[str, NDArray[np.float32]]
-
-
 def _from_standstill(planner: Planner, conduct: Conduct) -> Planner:
     """The same policy, for arms that stand while it thinks: its first action is due when the chunk is there.
 
@@ -235,6 +225,6 @@ def _from_standstill(planner: Planner, conduct: Conduct) -> Planner:
         waiting = ceil(before * chunk.rate_hz - _ROUNDING)
         played = chunk.actions[: conduct.site.timing.replan_after + 1]
         actions = np.concatenate([np.repeat(played[:1], waiting, axis=0), played])
-        return _Shifted(actions, chunk.rate_hz, dict(chunk.timings), dict(chunk.inputs))
+        return Actions(actions, chunk.rate_hz, chunk.timings, chunk.inputs)
 
     return replace(planner, plan=plan, guided=None)

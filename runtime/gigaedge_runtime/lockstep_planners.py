@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from gigaedge_runtime.physics.world import PhysicalWorld
 from gigaedge_runtime.policy import Chunk, Observation, Policy
-from gigaedge_runtime.policy_process import Planned, Planner
+from gigaedge_runtime.policy_process import Actions, Planned, Planner
 from gigaedge_runtime.rtc import Guidance
 from gigaedge_runtime.tasks import RATE, Task
 
@@ -38,16 +37,6 @@ def bundle_planner(policy: Policy, random: np.random.Generator, *, guided: bool)
         return policy.chunk(observe(composite, state), guidance=guidance)
 
     return Planner((view.width, view.height), view.layout, plan, continued if guided else None)
-
-
-@dataclass(frozen=True)
-class _Told:
-    """A chunk of an expert (`policy_process.Planned`)."""
-
-    actions: NDArray[np.float32]
-    rate_hz: float = RATE
-    timings: dict[str, float] = field(default_factory=dict)
-    inputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class ExpertPlanner:
@@ -98,7 +87,7 @@ class ExpertPlanner:
         self._questions += 1
         times = gone + np.arange(EXPERT_CHUNK)
         actions = [np.interp(times, np.arange(len(self._told)), column) for column in self._told.T]
-        return _Told(np.stack(actions, axis=1).astype(np.float32))
+        return Actions(np.stack(actions, axis=1).astype(np.float32), RATE)
 
     def _demonstrate(self) -> Targets:
         targets = [self._world.state]

@@ -68,6 +68,16 @@ class Planned(Protocol):
 
 
 @dataclass(frozen=True)
+class Actions:
+    """A chunk (`Planned`) of actions alone, of whoever decides without a bundle, or changes what one decided."""
+
+    actions: NDArray[np.float32]
+    rate_hz: float
+    timings: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Planner:
     """What the loop needs of a policy."""
 

@@ -53,9 +53,10 @@ def losses(
     noisy, wanted = _noised(actions, levels, random)
     video, imagined = None, None
     if futures := len(batch.futures):
-        # As upstream trains: GWP-0 draws one time for the actions and the future that sees them, GWP-0.5 two.
-        same = settings.generation == "GWP-0"
-        levels = levels[:futures, 0] if same else noise_levels(futures, settings.video_shift, random)
+        if settings.same_time:
+            levels = levels[:futures, 0]
+        else:
+            levels = noise_levels(futures, settings.video_shift, random)
         video, imagined = _noised(torch.from_numpy(batch.futures), levels, random)
     observed = Observed(
         torch.from_numpy(batch.latents),

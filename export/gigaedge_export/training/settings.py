@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gigaedge.errors import InputError
-from gigaedge_export.config import Generation
+from gigaedge_export.config import TRAINED_FUTURE, Generation
 from gigaedge_export.random_checkpoint import Sizes
 from gigaedge_export.training.forward import Mask
 
@@ -25,6 +25,8 @@ TINY: Final = Sizes(
 """About 4 M weights: 8 MB in half precision."""
 
 ACTION_WEIGHT: Final = 5.0
+ACTION_SHIFT: Final = 5.0
+"""Of the actions' noise levels, as at deployment."""
 FUTURES: Final = 4
 """Pictures after the present one in a clip; the paper's best, every 12 steps of a chunk of 48."""
 
@@ -98,12 +100,17 @@ class PolicyTraining:
     @property
     def action_shift(self) -> float:
         """Of the actions' noise levels, as at deployment."""
-        return 5.0
+        return ACTION_SHIFT
 
     @property
     def video_shift(self) -> float:
-        """Of the future's noise levels; GWP-0 draws none for it and takes the actions'."""
-        return 5.0 if self.generation == "GWP-0" else 2.0
+        """Of the future's noise levels, where it has some of its own."""
+        return TRAINED_FUTURE[self.generation].shift
+
+    @property
+    def same_time(self) -> bool:
+        """Whether the future has the noise levels of the actions that it sees, as upstream trains GWP-0."""
+        return TRAINED_FUTURE[self.generation].actions == "same time"
 
     @property
     def offsets(self) -> tuple[int, ...]:

@@ -76,9 +76,9 @@ def load_state(folder: Path, settings: PolicyTraining) -> RunState:
 class Log:
     """JSON lines, one per record; what is known after the step that a run resumes from is dropped."""
 
-    def __init__(self, folder: Path, resumed_at: int) -> None:
-        self.path = folder / LOG
-        kept = [record for record in read_log(folder) if record["step"] <= resumed_at]
+    def __init__(self, folder: Path, resumed_at: int, name: str = LOG) -> None:
+        self.path = folder / name
+        kept = [record for record in read_log(folder, name) if record["step"] <= resumed_at]
         write_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def add(self, record: dict[str, Any]) -> None:
@@ -87,9 +87,9 @@ class Log:
             file.write(json.dumps(record) + "\n")
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: Path, name: str = LOG) -> list[dict[str, Any]]:
     """The records of a run so far; one that was not written to its end is left out."""
-    path = folder / LOG
+    path = folder / name
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gigaedge import similarity
 from gigaedge.progress import QUIET, Progress
 from gigaedge_export.video_vae import VideoVae, pictures, pixels
 
@@ -82,5 +83,5 @@ def fidelity(vae: VideoVae, clips: NDArray[np.uint8], progress: Progress = QUIET
 
 def psnr(found: NDArray[np.uint8], target: NDArray[np.uint8]) -> float:
     """dB; pictures that are equal count as if one value in all were off by one."""
-    error = np.square(found.astype(np.float64) - target)
-    return 10 * math.log10(255**2 / max(float(error.mean()), 1 / error.size))
+    ratio = similarity.psnr(found, target)
+    return 10 * math.log10(similarity.PEAK**2 * found.size) if ratio is None else ratio

@@ -18,6 +18,7 @@ from gigaedge.errors import InputError
 from gigaedge.files import atomic_file, write_text
 from gigaedge.lerobot import Dataset
 from gigaedge.progress import QUIET, Progress
+from gigaedge_export.training.state import STATE, Log
 from gigaedge_export.training.vae_data import choose, open_clips, read_clips, split
 from gigaedge_export.training.vae_measure import fidelity, spread
 from gigaedge_export.training.vae_optimiser import Muon, initialise
@@ -39,7 +40,7 @@ MEASURING: Final = 0.05
 """Share of the time that is kept for that."""
 STORED: Final = torch.float16
 """Type of the weights on disk. Rounded before anything is measured with them."""
-STATE, LOSSES, REPORT = "state.pt", "losses.jsonl", "training.json"
+LOSSES, REPORT = "losses.jsonl", "training.json"
 TRAIN_CLIPS, HELD_CLIPS = "train.npy", "held.npy"
 
 
@@ -122,6 +123,7 @@ class Run:
             self._read(dataset)
             self.seconds = time.monotonic() - began
         self.clips = open_clips(work / TRAIN_CLIPS)
+        self._log = Log(work, self.step, LOSSES)
 
     def train(self) -> None:
         """Every step that is left."""
@@ -168,7 +170,6 @@ class Run:
 
     def _read(self, dataset: Path) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
-        (self.work / LOSSES).write_text("", encoding="utf-8")
         with Dataset(dataset, cameras=True) as opened:
             parts = split(len(opened.episodes))
             for numbers, count, file in zip(
@@ -193,14 +194,8 @@ class Run:
         self.step += 1
         if self.step % LOG_EVERY == 0:
             losses, self._recent = Losses.mean(self._recent), []
-            line = {
-                "step": self.step,
-                **losses.log(),
-                "rate": round(rate, 8),
-                "seconds": round(self.seconds, 1),
-            }
-            with (self.work / LOSSES).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            times = {"rate": round(rate, 8), "seconds": round(self.seconds, 1)}
+            self._log.add({"step": self.step, **losses.log(), **times})
 
     def _save(self) -> None:
         state = {
@@ -224,9 +219,6 @@ class Run:
         self.step, self.total, self.seconds = state["step"], state["total"], state["seconds"]
         self.vae.load_state_dict(state["weights"])
         self.optimiser.load_state_dict(state["optimiser"])
-        lines = (self.work / LOSSES).read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
-        write_text(self.work / LOSSES, "".join(f"{line}\n" for line in kept))
 
 
 def schedule(step: int, total: int | None) -> float:
